@@ -1,0 +1,88 @@
+"""Run Python functions in parallel on free-threaded Python: one decorator, `parallel`.
+
+import makeparallel as mp
+
+@mp.parallel
+def work(n):
+return sum(i * i for i in range(n))
+
+handles = [work(100_000) for _ in range(8)]
+print(mp.gather(handles))
+"""
+
+from ._combinators import as_completed, gather, wait
+from ._current import (
+    blocking,
+    cancel_requested,
+    checkpoint,
+    current_handle,
+    get_current_task_id,
+    report_progress,
+    shield,
+    sleep,
+)
+from ._decorator import ParallelFunction, parallel
+from ._default import configure, get_active_task_count, reset_shutdown, shutdown, statistics
+from ._errors import (
+    CpuTimeLimitError,
+    MemoryLimitError,
+    PoolFullError,
+    PoolShutdownError,
+    ResourceLimitError,
+    TaskError,
+    TaskTimeoutError,
+)
+from ._handle import AsyncHandle
+from ._map import parallel_map
+from ._pool import Pool
+from ._stats import Statistics, WorkerStatistics
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._types import TaskCancelledError as TaskCancelledError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncHandle",
+    "CpuTimeLimitError",
+    "MemoryLimitError",
+    "ParallelFunction",
+    "Pool",
+    "PoolFullError",
+    "PoolShutdownError",
+    "ResourceLimitError",
+    "Statistics",
+    "TaskCancelledError",
+    "TaskError",
+    "TaskTimeoutError",
+    "WorkerStatistics",
+    "as_completed",
+    "blocking",
+    "cancel_requested",
+    "checkpoint",
+    "configure",
+    "current_handle",
+    "gather",
+    "get_active_task_count",
+    "get_current_task_id",
+    "parallel",
+    "parallel_map",
+    "report_progress",
+    "reset_shutdown",
+    "shield",
+    "shutdown",
+    "sleep",
+    "statistics",
+    "wait",
+]
+
+
+def __getattr__(name: str) -> "Any":
+    if name == "TaskCancelledError":  # made when asked for: it needs a slow import
+        from ._types import TaskCancelledError
+
+        return TaskCancelledError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

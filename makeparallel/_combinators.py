@@ -1,0 +1,209 @@
+"""Waiting for many handles: `gather`, `as_completed`, `wait`.
+
+Each costs O(n) in all: one watcher, put into every handle's ledger, collects what finishes (P1). In a
+task, `gather` and `wait` run what has not begun inline, as `get` does.
+"""
+
+from ._config import check_choice, check_seconds
+from ._core.entries import SUCCEEDED, Watcher
+from ._core.task import Task
+from ._core.worker import WORKERS, await_outcome, deadline_after
+from ._handle import AsyncHandle
+from ._sync import Bell, Queue, get_ident, now
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+FIRST_COMPLETED = "FIRST_COMPLETED"
+FIRST_EXCEPTION = "FIRST_EXCEPTION"
+ALL_COMPLETED = "ALL_COMPLETED"
+
+
+class Collector(Watcher):
+    """Collects finished handles, and wakes the one thread that waits for them."""
+
+    __slots__ = ("_bell", "finished")
+
+    def __init__(self) -> None:
+        self.finished: Queue[Any] = Queue()
+        self._bell = Bell()
+
+    def wake(self, task: Task) -> None:
+        """Note a finished task, perhaps twice; ring."""
+        self.finished.append(task)
+        self._bell.ring()
+
+    def register(self, handles: "Iterable[Any]") -> None:
+        """Watch all handles; what has finished is noted at once."""
+        for handle in handles:
+            if handle._watch(self) is not None:
+                self.finished.append(handle)
+
+    def wait(self, home_of: Task, deadline: float | None) -> bool:
+        """Sleep until something was noted since the last call; False if the deadline passed."""
+        remaining = None if deadline is None else deadline - now()
+        if remaining is not None and remaining <= 0:
+            return False
+        worker = WORKERS.get(get_ident())
+        if worker is not None:
+            return worker.block(self._bell, remaining)
+        home_of._home.before_wait()
+        return self._bell.wait(remaining)
+
+    def unregister(self, handles: "Iterable[Any]") -> None:
+        """Take the watcher out of every ledger."""
+        for handle in handles:
+            handle._unwatch(self)
+
+
+def check_handles(handles: "Iterable[AsyncHandle[Any]]", function: str) -> "list[AsyncHandle[Any]]":
+    """Check that all are handles; a list of them."""
+    if isinstance(handles, AsyncHandle):
+        raise TypeError(f"{function}({handles!r}): must be an iterable of handles; put the handle in a list")
+    try:
+        listed = list(handles)
+    except TypeError:
+        raise TypeError(f"{function}({handles!r}): must be an iterable of AsyncHandle") from None
+    for index, handle in enumerate(listed):
+        if not isinstance(handle, AsyncHandle):
+            raise TypeError(
+                f"{function}(): item {index} is {handle!r}, not an AsyncHandle; pass what calling a "
+                "@mp.parallel function returned"
+            )
+    return listed
+
+
+def gather[R](
+    handles: "Iterable[AsyncHandle[R]]", *, on_error: str = "raise", timeout: float | None = None
+) -> "list[Any]":
+    """Wait for all handles; return their results in the order of the handles.
+
+    Args:
+        handles: what to wait for; each may come more than once.
+        on_error: "raise" the first error in order; "skip" what failed; "return" the `TaskError` in its place.
+        timeout: seconds for the whole wait; None for no limit. On an error or a timeout the other tasks go on.
+
+    Raises:
+        TaskError: with "raise", the first failed handle's error.
+        TimeoutError: `timeout` seconds passed first.
+        TypeError: something is not a handle. ValueError: an unknown `on_error`, a bad timeout.
+
+    Example:
+        >>> import makeparallel as mp
+        >>> mp.gather([mp.parallel(abs)(n) for n in (-1, -2)])
+        [1, 2]
+
+    Thread-safety: reentrant.
+    """
+    check_choice(on_error, "on_error", ("raise", "skip", "return"))
+    deadline = deadline_after(check_seconds(timeout, "timeout"))
+    results: list[Any] = []
+    listed = check_handles(handles, "gather")
+    for done, handle in enumerate(listed):
+        remaining = None if deadline is None else max(deadline - now(), 0.0)
+        outcome = await_outcome(handle, remaining)
+        if outcome is None:
+            raise TimeoutError(f"gather(): {done} of {len(listed)} tasks had finished within {timeout:g} s, in order")
+        if outcome[0] == SUCCEEDED:
+            results.append(outcome[1])
+        else:
+            error = handle._error(outcome)
+            if on_error == "raise":
+                try:
+                    raise error
+                finally:
+                    handle = error = outcome = None  # type: ignore[assignment]  # I5: no cycle through this frame
+            if on_error == "return":
+                results.append(error)
+    return results
+
+
+def as_completed[R](handles: "Iterable[AsyncHandle[R]]", timeout: float | None = None) -> "Iterator[AsyncHandle[R]]":
+    """Iterate over handles in the order in which they finish; each comes once.
+
+    Args:
+        handles: what to wait for; duplicates come once.
+        timeout: seconds for the whole iteration, from this call; None for no limit.
+
+    Raises:
+        TimeoutError: from the iterator, when `timeout` seconds have passed.
+        TypeError: something is not a handle. ValueError: a bad timeout.
+
+    Thread-safety: reentrant; the iterator is for one thread.
+    """
+    deadline = deadline_after(check_seconds(timeout, "timeout"))
+    return _completed(dict.fromkeys(check_handles(handles, "as_completed")), deadline, timeout)
+
+
+def _completed(
+    waiting: "dict[AsyncHandle[Any], None]", deadline: float | None, timeout: float | None
+) -> "Iterator[AsyncHandle[Any]]":
+    total = len(waiting)
+    collector = Collector()
+    collector.register(waiting)
+    try:
+        while waiting:
+            try:
+                handle = collector.finished.popleft()
+            except IndexError:
+                if not collector.wait(next(iter(waiting)), deadline):
+                    if collector.finished:
+                        continue
+                    raise TimeoutError(
+                        f"as_completed(): {total - len(waiting)} of {total} tasks had finished within {timeout:g} s"
+                    ) from None
+                continue
+            if handle in waiting:
+                del waiting[handle]
+                yield handle
+                handle = None  # I5: the iterator keeps nothing that it has handed out
+    finally:
+        collector.unregister(waiting)
+
+
+def wait[R](
+    handles: "Iterable[AsyncHandle[R]]", timeout: float | None = None, return_when: str = ALL_COMPLETED
+) -> "tuple[set[AsyncHandle[R]], set[AsyncHandle[R]]]":
+    """Wait for handles; return the sets of the finished and of the unfinished ones.
+
+    Args:
+        handles: what to wait for.
+        timeout: seconds to wait; None for no limit. Never raises for it.
+        return_when: "ALL_COMPLETED", "FIRST_COMPLETED", or "FIRST_EXCEPTION" (the first that did not
+            succeed, else all).
+
+    Raises:
+        TypeError: something is not a handle. ValueError: an unknown `return_when`, a bad timeout.
+
+    Thread-safety: reentrant.
+    """
+    check_choice(return_when, "return_when", (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION))
+    deadline = deadline_after(check_seconds(timeout, "timeout"))
+    pending = dict.fromkeys(check_handles(handles, "wait"))
+    done: set[AsyncHandle[R]] = set()
+    collector = Collector()
+    collector.register(pending)
+    try:
+        while pending:
+            while collector.finished:
+                handle = collector.finished.popleft()
+                if handle in pending:
+                    del pending[handle]
+                    done.add(handle)
+            if not pending or _is_enough(done, return_when):
+                break
+            if not collector.wait(next(iter(pending)), deadline) and not collector.finished:
+                break
+    finally:
+        collector.unregister(pending)
+    return done, set(pending)
+
+
+def _is_enough(done: "set[AsyncHandle[Any]]", return_when: str) -> bool:
+    if return_when == FIRST_COMPLETED:
+        return bool(done)
+    if return_when == FIRST_EXCEPTION:
+        return any(outcome is not None and outcome[0] != SUCCEEDED for outcome in (h._outcome() for h in done))
+    return False

@@ -1,0 +1,168 @@
+"""Frozen options, and the checks that every public argument passes before anything starts.
+
+Guarantees: a check either returns the value in the type the rest of the library uses, or raises at
+the caller's line with the argument's name, the offending value, the rule and the remedy. A `bool` is
+never taken for a number.
+"""
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Final
+
+    from makeparallel._pool import Pool
+
+INFINITY = float("inf")
+ENVIRONMENT_WORKERS = "MAKEPARALLEL_WORKERS"
+MAX_WORKERS = 4096
+
+
+class Unset:
+    """The type of `UNSET`, for keywords whose `None` means something."""
+
+    def __repr__(self) -> str:
+        return "<unset>"
+
+
+UNSET: "Final" = Unset()
+
+
+class TaskOptions(NamedTuple):
+    """What a decorated function passes on to each of its tasks."""
+
+    name: str
+    timeout: float | None = None
+    interrupt: bool = True
+    max_memory_mb: float | None = None
+    max_cpu_time_secs: float | None = None
+    pool: "Pool | None" = None
+    executor: None = None
+
+
+class PoolOptions(NamedTuple):
+    """What `configure` and `Pool` were told; None stands for the default."""
+
+    workers: int | None = None
+    max_pending: int | None = None
+    when_full: str = "wait"
+    thread_name_prefix: str = "makeparallel"
+
+
+class Decorated:
+    """Marks what `parallel` returns, so that it can be unwrapped where a plain function is wanted."""
+
+    __slots__ = ("__wrapped__",)
+
+    __wrapped__: "Callable[..., Any]"
+
+
+def unwrap(fn: "Callable[..., Any]") -> "Callable[..., Any]":
+    """The user's own function, of a decorated one or of itself."""
+    return fn.__wrapped__ if isinstance(fn, Decorated) else fn
+
+
+def function_name(fn: object) -> str:
+    """What to call a task of this function if it was given no name."""
+    return getattr(fn, "__name__", None) or type(fn).__name__
+
+
+def check_seconds(value: object, name: str) -> float | None:
+    """Check a time in seconds: None and infinity mean no limit, zero is allowed."""
+    if value is None:
+        return None
+    number = _number(value, name, "a number of seconds or None")
+    if number != number or number < 0:
+        raise ValueError(f"{name}={value!r}: seconds must not be negative or NaN; use None for no limit")
+    return None if number == INFINITY else number
+
+
+def check_limit(value: object, name: str, unit: str) -> float | None:
+    """Check a resource limit: a finite number above zero, or None for no limit."""
+    if value is None:
+        return None
+    number = _number(value, name, f"a number of {unit} or None")
+    if not 0 < number < INFINITY:
+        raise ValueError(f"{name}={value!r}: must be a finite number of {unit} above 0; use None for no limit")
+    return number
+
+
+def check_fraction(value: object, name: str) -> float:
+    """Check a fraction in [0, 1]."""
+    number = _number(value, name, "a number from 0 to 1")
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name}={value!r}: must lie in [0, 1]; divide what is done by what there is to do")
+    return number
+
+
+def check_count(value: object, name: str, default: str) -> int | None:
+    """Check a whole number above zero, or None for the default."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}={value!r}: must be a whole number or None, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name}={value!r}: must be at least 1; use None for {default}")
+    return value
+
+
+def check_workers(value: object, name: str = "workers") -> int | None:
+    """Check a number of workers, or None for the CPUs this process may use."""
+    workers = check_count(value, name, "the CPUs this process may use")
+    if workers is not None and workers > MAX_WORKERS:
+        raise ValueError(f"{name}={workers}: at most {MAX_WORKERS} workers; more threads than CPUs make nothing faster")
+    return workers
+
+
+def check_bool(value: object, name: str) -> bool:
+    """Check a switch: only True and False will do."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r}: must be True or False, not {type(value).__name__}")
+    return value
+
+
+def check_name(value: object, name: str = "name") -> str:
+    """Check a name: a string with something in it."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}={value!r}: must be a string, not {type(value).__name__}")
+    if not value.strip():
+        raise ValueError(f"{name}={value!r}: must not be empty")
+    return value
+
+
+def check_choice(value: object, name: str, choices: "tuple[str, ...]") -> str:
+    """Check one of a few words."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}={value!r}: must be one of {', '.join(map(repr, choices))}")
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: must be one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def _number(value: object, name: str, rule: str) -> float:
+    if type(value) in (int, float):
+        return float(value)  # type: ignore[arg-type]  # the line above is a check that mypy can't read
+    if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name}={value!r}: must be {rule}, not {type(value).__name__}")
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name}={value!r}: must be {rule} ({error})") from None
+
+
+def environment_workers(environ: "Mapping[str, Any]" = os.environ) -> int | None:
+    """Read `MAKEPARALLEL_WORKERS`; None if it isn't set.
+
+    Raises:
+        ValueError: it is set, and isn't a whole number above zero.
+    """
+    text = environ.get(ENVIRONMENT_WORKERS, "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
+        raise ValueError(
+            f"the environment variable {ENVIRONMENT_WORKERS}={text!r} must be a whole number from 1 to "
+            f"{MAX_WORKERS}; unset it for the CPUs this process may use"
+        )
+    return int(text)

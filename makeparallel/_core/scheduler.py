@@ -1,0 +1,257 @@
+"""A scheduler: seats, workers and queues of one pool, from the first submit to the last join.
+
+What it is: the state of a pool, and submission. Who works is in staff.py, bounded pools in room.py, the
+end in shutdown.py. It has no user's arguments to check.
+
+Guarantees: every task that `submit` returned is finished some day (I1), whatever shutdown does
+meanwhile. Submitting is safe from a finalizer (I9), and against a break (Ctrl-C) at any instruction: the
+task is then either cancelled or runs as usual, and the pool is as it was.
+
+Assumes: C1 to C6 of `_sync`.
+See: README.md, P2 and P6.
+"""
+
+from .._errors import PoolShutdownError
+from .._sync import Queue, RLock, fence, get_ident
+from .entries import CANCELLED, TIMED_OUT, Terms
+from .idle import CLOSING, FORKED, OPEN, STOPPED, Seat, wake_one
+from .room import Room
+from .shutdown import Drain
+from .staff import remove_seat, resize, staff, worker_ended
+from .task import Task
+from .worker import WORKERS, Tally, Worker, next_tally
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class Scheduler:
+    """The engine of one pool.
+
+    Thread-safety: internally synchronized.
+    """
+
+    def __init__(self, name: str, prefix: str, workers: int, max_pending: int | None, when_full: str) -> None:
+        # Immutable, but for the hooks, which the composition root sets before the first submit
+        self.name = name
+        self.prefix = prefix
+        self.room = None if max_pending is None else Room(self, max_pending, when_full == "wait")
+        self.drain = Drain(self)
+        #: Told of every deadline, once its task is on a worker's stack.
+        self.watch: Callable[[float], None] = _no_hook
+        #: Told of every error nobody looked at: name, id, error.
+        self.on_unseen: Callable[[str, str, BaseException], None] = _no_hook
+        #: Told of a thread that could not be started: the pool's name, why.
+        self.on_degraded: Callable[[str, BaseException], None] = _no_hook
+        #: Told that the first thread is about to start.
+        self.on_start: Callable[[], None] = _no_hook
+        #: How long a worker looks around before it sleeps, in seconds.
+        self.spin_secs = 0.0
+        # Guarded by lock (reentrant: a finalizer may come here while its thread holds it)
+        self.lock = RLock()
+        self.bench_limit = workers + 4
+        # Racy by design (P2): their own locks order all access
+        self.injector: Queue[Any] = Queue()
+        self.idle: Queue[Seat] = Queue()
+        self.bench: list[Worker] = []  # workers without a seat
+        self.ended: list[Worker] = []  # records of threads that are gone
+        self.roster: list[Worker] = []  # all records
+        self.tallies: dict[int, Tally] = {}  # one for each other thread that submits, by its ident
+        self.spin_token: list[None] = [None]
+        # Racy by design: written whole, under lock
+        self.seats: tuple[Seat, ...] = tuple(Seat(index) for index in range(workers))
+        self.state = OPEN
+        # Racy by design: a stale value costs a wake-up or a tidying that was not needed
+        self.spinning = False
+        self.started = False
+        self._dead = 0
+        self.idle.extend(self.seats)
+
+    def advance(self, state: int) -> None:
+        """Go on to `state`; states never go back."""
+        with self.lock:
+            self.state = max(self.state, state)
+
+    # --- submission ------------------------------------------------------------------------------
+
+    def submit(self, task: Task) -> Task:
+        """Queue a new task, and wake somebody for it.
+
+        Raises:
+            PoolShutdownError: the pool takes no new tasks.
+            PoolFullError: the pool is bounded and full, and was told not to wait.
+        """
+        serial = 0
+        tally: Tally | None = None
+        task._home = self
+        try:
+            ident = get_ident()
+            worker = WORKERS.get(ident)
+            if worker is not None and worker.home is self:
+                # From a task: still taken while the pool drains, and exempt from max_pending.
+                if self.state >= CLOSING:
+                    raise self.refusal()
+                tally = worker
+                queue = worker.local
+                if queue is None:  # its seat is lent to somebody else
+                    queue = self.injector
+            else:
+                if self.state:
+                    raise self.refusal()
+                if self.room is not None:
+                    terms = task._terms
+                    if terms is None:
+                        terms = task._terms = Terms(None)
+                    self.room.enter(terms, worker)
+                tally = self.tallies.get(ident) or self._new_tally(ident)
+                queue = self.injector
+            serial = tally.serial + 1
+            tally.serial = serial
+            task._number = serial
+            queue.append(task)
+            idle = self.idle
+            # P2, the submitter's half: push, then look, through the idle deque's lock (C2).
+            idle.rotate(0)
+            if idle and not self.spinning:
+                wake_one(self)
+            if self.state >= STOPPED:  # P6: the last sweep may have missed it
+                task.end(CANCELLED)
+                raise self.refusal()
+            return task
+        except BaseException:
+            self._retract(task, tally, serial)
+            raise
+
+    def _retract(self, task: Task, tally: Tally | None, serial: int) -> None:
+        """A submit failed, or a break fell into it: cancel what was counted, keep what was taken."""
+        if task._terms is not None:
+            self.return_permit(task._terms)
+        if tally is not None and serial and tally.serial >= serial:
+            task._number = serial
+            task.end(CANCELLED)
+
+    def refusal(self) -> PoolShutdownError:
+        """The error for a submit that comes too late."""
+        remedy = "mp.reset_shutdown() gives a new default pool" if self.name == "default" else "make a new Pool"
+        return PoolShutdownError(f"pool {self.name!r} was shut down and takes no new tasks; {remedy}")
+
+    def tally(self) -> Tally:
+        """The counts that the calling thread writes."""
+        ident = get_ident()
+        worker = WORKERS.get(ident)
+        if worker is not None and worker.home is self:
+            return worker
+        return self.tallies.get(ident) or self._new_tally(ident)
+
+    def _new_tally(self, ident: int) -> Tally:
+        # A thread's ident is used again when it is gone; so is its tally, and the dict stays small.
+        return self.tallies.setdefault(ident, Tally(next_tally()))
+
+    def add_chore(self, chore: "Any") -> None:
+        """Have a worker call `chore.run_on(worker)`; here and now if no worker will ever look again."""
+        self.injector.append(chore)
+        if fence(self.idle):
+            wake_one(self)
+        if self.state >= STOPPED:
+            self.drain.sweep()
+
+    def report_unseen(self, name: str, task_id: str, error: BaseException) -> None:
+        """Have a worker report an error that nobody looked at. Safe from a finalizer (I9)."""
+        if self.state < FORKED:
+            self.add_chore(_Unseen(self, name, task_id, error))
+
+    def has_work(self) -> bool:
+        """True if a queue has an entry, each looked at under its lock (P2)."""
+        return fence(self.injector) or any(fence(seat.local) for seat in self.seats)
+
+    def before_wait(self) -> None:
+        """A thread is about to wait for one of our tasks: make sure that somebody is awake for it.
+
+        Raises:
+            RuntimeError: in a forked child, where the parent's tasks will never finish.
+        """
+        if self.state == FORKED:
+            raise RuntimeError(
+                f"this task belongs to pool {self.name!r} of the parent process, and will not finish in a "
+                "forked child; submit it again here"
+            )
+        if self.state < STOPPED and fence(self.idle) and self.has_work():
+            wake_one(self)
+
+    def return_permit(self, terms: Terms) -> None:
+        """The task waits no longer: make room for another."""
+        if self.room is not None:
+            self.room.leave(terms)
+
+    def forget_parent(self) -> None:
+        """In a forked child: nothing of the parent's runs here, and its handles say so."""
+        self.state = FORKED
+        for queue in (self.injector, self.idle, *(seat.local for seat in self.seats)):
+            queue.clear()
+
+    def note_dead(self, local: "Queue[Any] | None") -> None:
+        """A task was run inline while its entry stands in the middle of a queue: tidy up now and then.
+
+        I5: the entry is the handle, and would keep its result alive until a worker comes by.
+        """
+        self._dead += 1  # a lost update delays the tidying, no more
+        queues = [self.injector] if local is None else [self.injector, local]
+        if self._dead * 2 > sum(map(len, queues)) + 64:
+            self._dead = 0
+            for queue in queues:
+                for _ in range(len(queue)):
+                    try:
+                        entry = queue.popleft()
+                    except IndexError:
+                        break
+                    if not isinstance(entry, Task) or entry._outcome() is None:
+                        queue.append(entry)
+            if fence(self.idle) and self.has_work():
+                wake_one(self)  # I3: somebody may have looked while we held an entry in hand
+
+    # --- seats and workers, for the modules below staff.py -----------------------------------------
+
+    def staff(self, seat: Seat) -> None:
+        """Find a worker for a seat that has none."""
+        staff(self, seat)
+
+    def worker_ended(self, worker: Worker) -> None:
+        """A worker's thread is about to end."""
+        worker_ended(self, worker)
+
+    def remove_seat(self, seat: Seat) -> None:
+        """Take a closing seat away."""
+        remove_seat(self, seat)
+
+    def resize(self, workers: int) -> None:
+        """Change the number of seats."""
+        resize(self, workers)
+
+    # --- counts ----------------------------------------------------------------------------------
+
+    def active_count(self) -> int:
+        """Tasks whose body runs or waits to run. Finishes are summed before submits: never too low."""
+        workers, others = self.roster[:], [*self.tallies.copy().values()]
+        gone = sum(sum(worker.left) for worker in workers)
+        gone += sum(tally.ended[2 * CANCELLED] + tally.ended[2 * TIMED_OUT] for tally in (*workers, *others))
+        workers, others = self.roster[:], [*self.tallies.copy().values()]
+        return sum(tally.serial - tally.base for tally in (*workers, *others)) - gone
+
+
+class _Unseen:
+    """Queue entry: report an error that nobody looked at."""
+
+    __slots__ = ("error", "home", "name", "task_id")
+
+    def __init__(self, home: Scheduler, name: str, task_id: str, error: BaseException) -> None:
+        self.home, self.name, self.task_id, self.error = home, name, task_id, error
+
+    def run_on(self, worker: Worker | None) -> None:
+        """Hand it to the pool's reporter."""
+        self.home.on_unseen(self.name, self.task_id, self.error)
+
+
+def _no_hook(*facts: object) -> None:
+    """Stands for a hook that was not set."""

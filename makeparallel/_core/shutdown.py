@@ -1,0 +1,179 @@
+"""Shutdown (P6): from the first refused submit to the last joined thread.
+
+What it is: the numbered steps of README.md, P6, and the question "is everything done?", which is asked
+by whoever may have been the last. Nothing is counted for it while the pool is open.
+
+Guarantees: no handle is left unfinished (I1); a shutdown from inside a task waits neither for that
+task, nor for those that wait for it, nor for other callers of shutdown; at its timeout it returns at once.
+
+Assumes: C1, C2 of `_sync`.
+"""
+
+from .._sync import Bell, fence, get_ident, now
+from .entries import CANCELLED
+from .idle import CLOSING, DRAINING, STOPPED, leave_seat, retake_seat
+from .task import Task
+from .worker import WORKERS, Worker, deadline_after
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .scheduler import Scheduler
+
+
+class Drain:
+    """Shuts one scheduler down.
+
+    Thread-safety: internally synchronized.
+    """
+
+    __slots__ = ("_home", "_inside", "_waiting")
+
+    def __init__(self, home: "Scheduler") -> None:
+        self._home = home
+        # Racy by design: lists, whose lock orders all access (C1)
+        self._waiting: list[Bell | _Stopper] = []
+        self._inside: list[Worker] = []  # workers whose running task is in `run`
+
+    def run(self, timeout: float | None, cancel_pending: bool) -> bool:
+        """Shut down; True if every body ended in time. The steps are numbered in README.md, P6."""
+        home = self._home
+        deadline = deadline_after(timeout)
+        home.advance(CLOSING if cancel_pending else DRAINING)  # step 1: refuse
+        if home.room is not None:
+            home.room.ring_all()
+        if cancel_pending:
+            self.sweep()  # step 2: drop what is pending
+        worker = WORKERS.get(get_ident())
+        inside = worker if worker is not None and worker.home is home else None
+        if inside is not None:
+            self._inside.append(inside)
+        try:
+            in_time = self._wait(worker, deadline)  # step 3: wait for what runs
+            if not in_time:
+                self._cancel_running()  # step 4: the time is up
+            self.stop()  # step 5: nobody looks for work any more
+            return in_time and self._join(deadline)  # step 6: the threads are gone
+        finally:
+            if inside is not None:
+                self._inside.remove(inside)
+
+    def begin(self) -> None:
+        """Take no new tasks, finish what there is, then stop; wait for nothing: the pool was dropped."""
+        if self._home.state < DRAINING:
+            self._home.advance(DRAINING)
+            self._waiting.append(_Stopper(self))
+            self.check()
+
+    def check(self) -> None:
+        """Wake those who wait for the end, if it has come. Called by whoever may have been the last."""
+        if self._waiting and self.is_drained():
+            for bell in self._waiting[:]:
+                bell.ring()
+
+    def is_drained(self) -> bool:
+        """True if no task is pending or running, but for the exempt.
+
+        In this order: a body that has left its worker's stack (looked at under the stack's lock) has
+        its submits and its counts visible; then the queues; then the counts, finishes before submits.
+        """
+        home = self._home
+        exempt = self._exempt()
+        if any(worker.stack[:] for worker in home.roster[:] if worker not in exempt):
+            return False
+        if home.state < STOPPED and home.has_work():
+            return False
+        return home.active_count() <= sum(len(worker.stack) for worker in exempt)
+
+    def sweep(self) -> None:
+        """Cancel every queued task; run queued chores here."""
+        home = self._home
+        for queue in (home.injector, *(seat.local for seat in home.seats)):
+            while queue:
+                try:
+                    entry = queue.popleft()
+                except IndexError:
+                    break
+                if isinstance(entry, Task):
+                    entry.end(CANCELLED)
+                else:
+                    entry.run_on(None)
+
+    def stop(self) -> None:
+        """Send every worker home. What slipped into a queue meanwhile is cancelled, never lost (I1)."""
+        home = self._home
+        home.advance(STOPPED)
+        fence(home.idle)  # P2: who announces itself from here on sees the state
+        self.sweep()
+        for seat in home.seats:
+            seat.bell.ring()
+        for worker in home.roster[:]:
+            worker.bell.ring()
+        if home.room is not None:
+            home.room.ring_all()
+
+    def _wait(self, worker: Worker | None, deadline: float | None) -> bool:
+        drained = Bell()
+        self._waiting.append(drained)
+        seat = None if worker is None else leave_seat(worker)
+        try:
+            self.check()  # our coming may have been what another caller waits for
+            while not self.is_drained():
+                self._home.before_wait()
+                remaining = None if deadline is None else deadline - now()
+                if remaining is not None and remaining <= 0:
+                    return False
+                drained.wait(remaining)
+            return True
+        finally:
+            self._waiting.remove(drained)
+            if worker is not None:
+                retake_seat(worker, seat)
+
+    def _exempt(self) -> list[Worker]:
+        """The workers whose tasks are not waited for: callers of shutdown, and who waits for those."""
+        exempt = self._inside[:]
+        if exempt:
+            for worker in self._home.roster[:]:
+                if worker not in exempt and worker.waits_for_any(exempt):
+                    exempt.append(worker)
+        return exempt
+
+    def _cancel_running(self) -> None:
+        home = self._home
+        home.advance(CLOSING)  # no new subtasks
+        self.sweep()
+        exempt = self._exempt()
+        for worker in home.roster[:]:
+            if worker not in exempt:
+                for task in worker.stack[:]:
+                    task.end(CANCELLED)
+
+    def _join(self, deadline: float | None) -> bool:
+        """Wait until the threads are gone, but for our own and those of the exempt."""
+        me = get_ident()
+        exempt = self._exempt()
+        for worker in self._home.roster[:]:
+            thread = worker.thread
+            if thread is None or thread.ident == me or worker in exempt:
+                continue
+            thread.join(None if deadline is None else max(deadline - now(), 0.05))
+            if thread.is_alive():
+                return False
+        return True
+
+
+class _Stopper:
+    """Stands among those who wait, in place of a thread: the last worker stops the pool."""
+
+    __slots__ = ("_drain",)
+
+    def __init__(self, drain: Drain) -> None:
+        self._drain = drain
+
+    def ring(self) -> None:
+        """Stop the pool, once."""
+        try:
+            self._drain._waiting.remove(self)
+        except ValueError:
+            return
+        self._drain.stop()

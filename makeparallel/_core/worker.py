@@ -1,0 +1,322 @@
+"""A worker: the thread that finds tasks and runs them.
+
+What it is: the loop (`work`), the search (own deque, injector, theft: P3), the wait inside a task (P4),
+and the counts that only this thread writes. Parking is in idle.py, the task's side in task.py.
+
+Guarantees: a wait inside a task never deadlocks for want of workers, at any depth, with one worker; a
+wait that closes a cycle raises. No lock of the library is held while user code runs (I6).
+
+Assumes: C1, C3, C4 of `_sync`.
+See: README.md, P3 and P4.
+"""
+
+import sys
+
+from .._sync import Bell, Queue, count, fence, get_ident, now
+from .entries import Claimant, Waiter
+from .idle import STOPPED, Seat, leave_seat, park, retake_seat, spin, wake_one
+from .task import TALLY_BITS, Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .scheduler import Scheduler
+    from .task import Outcome
+
+#: Every so many tasks the injector comes first, so that a deque which feeds itself can't starve it.
+#: A prime, as in Go's scheduler, so that it does not fall in step with patterns of the program.
+FAIR = 61
+
+#: Numbers for tallies: unique in the process, because task ids start with them.
+_numbers = count(1)
+
+#: The worker of each thread that is one. A dict: reads take no lock, each thread writes its own key.
+WORKERS: "dict[int, Worker]" = {}
+
+
+class Tally:
+    """Counts that one thread writes and everybody may read (C3, C4)."""
+
+    __slots__ = ("base", "ended", "serial")
+
+    def __init__(self, index: int) -> None:
+        #: Task numbers: each writer has its own range, so that none is handed out twice.
+        self.base = self.serial = index << TALLY_BITS
+        #: Tasks ended from outside their body: [2 * state] before, [2 * state + 1] after its start.
+        self.ended = [0] * 10
+
+
+class Worker(Tally, Claimant):
+    """One thread of a pool, or the record of one that has ended, to be used again.
+
+    Thread-safety: owner only, but for the fields listed as racy.
+    """
+
+    __slots__ = (
+        "bell", "home", "ident", "left", "local", "offered", "parks", "random", "seat", "shielded", "stack",
+        "steals", "thread", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, home: "Scheduler", index: int) -> None:
+        super().__init__(index)
+        # Immutable
+        self.home = home
+        # Owner only; readers take sums of them, which may be a moment old (C3)
+        self.left = [0, 0, 0]  # bodies that left: [0] settled by somebody else, [1] succeeded, [2] failed
+        self.parks = 0
+        self.steals = 0
+        # Owner only
+        self.seat: Seat | None = None
+        self.local: Queue[Any] | None = None
+        self.shielded: list[Task] = []  # once for each `shield` block a task is in
+        self.random = index * 2654435761 + 1
+        # Racy by design: the owner appends and pops, others take slices (C1)
+        self.stack: list[Task] = []  # the running task, above those that wait for it inline (P4)
+        self.waiting: list[Task] = []  # what the running task waits for
+        # Written by whoever took this worker off the bench, before its bell rings
+        self.offered: Seat | None = None
+        self.bell = Bell()
+        # For diagnosis
+        self.thread: Any = None
+        self.ident = 0
+
+    # --- the loop --------------------------------------------------------------------------------
+
+    def main(self, seat: Seat | None) -> None:
+        """Be the thread: sit and work, rest on the bench, until the pool stops."""
+        ident = self.ident = get_ident()
+        WORKERS[ident] = self
+        try:
+            while seat is not None:
+                if seat.sit(self):
+                    self.work()
+                seat = self._rest()
+        finally:
+            del WORKERS[ident]
+            self.home.worker_ended(self)
+
+    def work(self) -> None:
+        """Find tasks and run them while the seat is ours."""
+        seat = self.seat
+        assert seat is not None
+        local = seat.local
+        turn = 0
+        while self.seat is seat:
+            turn += 1
+            task = None
+            if local and turn % FAIR:  # C3: the owner alone appends; a thief only shortens it
+                try:
+                    task = local.pop()
+                except IndexError:  # a thief was faster
+                    pass
+            if task is None:
+                if seat.closing:
+                    break
+                task = self.search(local)
+                if task is None and spin(self):
+                    task = self.search(local)
+                    if task is not None and self.home.has_work():
+                        wake_one(self.home)  # I3: submitters relied on the spin, and woke nobody
+            if task is not None:
+                task.run_on(self)
+                task = None  # I5: not while asleep
+            elif not park(self):
+                break
+        self.get_up()
+
+    def search(self, local: "Queue[Any]") -> "Any | None":
+        """P3: the injector, oldest first; then what thieves may take, one pass from a random start."""
+        home = self.home
+        injector = home.injector
+        if injector:
+            try:
+                return injector.popleft()
+            except IndexError:
+                pass
+        if local:
+            try:
+                return local.pop()
+            except IndexError:
+                pass
+        seats = home.seats
+        self.random = (self.random * 1103515245 + 12345) & 0x7FFFFFFF
+        start = self.random >> 8
+        for step in range(len(seats)):
+            victim = seats[(start + step) % len(seats)].local
+            if victim:  # C3: an empty look is repeated under the lock before the worker sleeps (P2)
+                try:
+                    task = victim.popleft()
+                except IndexError:
+                    continue
+                self.steals += 1
+                return task
+        return None
+
+    def get_up(self) -> None:
+        seat = self.seat
+        if seat is not None:
+            self.seat = self.local = None
+            if seat.closing:
+                self.home.remove_seat(seat)
+            else:
+                seat.vacancy.append(None)
+
+    def _rest(self) -> Seat | None:
+        """Wait on the bench for a seat; None if the thread is not needed any more."""
+        home, bench = self.home, self.home.bench
+        # Whoever woke us may have counted on us for a task that we now don't run: pass it on (I3).
+        if home.has_work() and home.state < STOPPED:
+            wake_one(home)
+        bench.append(self)
+        fence(home.idle)  # our counts come before the next worker's look at all counts
+        if home.state:
+            home.drain.check()
+        while self.offered is None:
+            if home.state >= STOPPED or len(bench) > home.bench_limit:
+                try:
+                    bench.remove(self)
+                    return None
+                except ValueError:  # taken off by someone who is about to ring, or by a stop
+                    if home.state >= STOPPED:
+                        return None
+            self.bell.wait()
+        seat, self.offered = self.offered, None
+        return seat
+
+    # --- P4: waiting inside a task ---------------------------------------------------------------
+
+    def wait_for(self, task: Task, timeout: float | None) -> "Outcome | None":
+        """Wait for `task` from inside the running one: run it inline, or block and lend the seat.
+
+        Raises:
+            RuntimeError: the wait closes a cycle.
+        """
+        try:
+            # Only the awaited task, no other: any other could need a lock that our body holds.
+            if timeout is None and task._home is self.home and has_room() and task._claim(self):
+                self._unqueue(task)
+                task._run(self)
+                return task._outcome()
+            self.waiting.append(task)
+            try:
+                self._refuse_cycle(task)
+                waiter = Waiter()
+                outcome = task._watch(waiter)
+                if outcome is None:
+                    self.block(waiter.bell, timeout)
+                    task._unwatch(waiter)
+                    outcome = task._outcome()
+                return outcome
+            finally:
+                self.waiting.pop()
+        finally:
+            task = None  # type: ignore[assignment]  # I5: see Task.run_on
+
+    def block(self, bell: Bell, timeout: float | None) -> bool:
+        """Wait for `bell` with the seat lent to somebody else; True if it rang."""
+        seat = leave_seat(self)
+        try:
+            return bell.wait(timeout)
+        finally:
+            retake_seat(self, seat)
+
+    def waits_for_any(self, others: "list[Worker]") -> bool:
+        """True if this worker's task waits, directly or not, for a task of one of `others`."""
+        link = self
+        for _ in range(len(self.home.roster)):
+            waiting = link.waiting[-1:]
+            runner = waiting[0]._claimant() if waiting else None
+            if runner is None:
+                return False
+            if runner in others:
+                return True
+            link = runner
+        return False
+
+    def _unqueue(self, task: Task) -> None:
+        """Take a task that was claimed inline off our own deque, where it usually is the newest."""
+        local = self.local
+        if local:
+            try:
+                if local[-1] is task:
+                    local.pop()
+                    return
+                if local[0] is task:
+                    first = local.popleft()
+                    if first is not task:  # a thief took ours in between, and drops it
+                        local.appendleft(first)
+                    return
+            except IndexError:
+                return
+        self.home.note_dead(local)
+
+    def _refuse_cycle(self, task: Task) -> None:
+        """P4: raise if the task we wait for waits, directly or not, for one on our own stack.
+
+        Each worker announces its wait (a locked append) before it follows the others' announcements
+        (locked slices). Of the workers of a cycle, at least one announces before all its looks and
+        after all others' announcements in the locks' order; that one sees the cycle. Two may see it.
+        """
+        chain = [task]
+        while True:
+            runner = task._claimant()
+            if runner is None:
+                return
+            if runner is self:
+                break
+            next_one = runner.waiting[-1:]
+            if not next_one or next_one[0] in chain:
+                return
+            task = next_one[0]
+            chain.append(task)
+        names = [f"{link._label!r} (id {link.get_task_id()})" for link in [*self.stack[-1:], *chain]]
+        raise RuntimeError(
+            f"deadlock: {' waits for '.join(names)}, which waits for the first; "
+            "a task must not wait for itself or for one that waits for it"
+        )
+
+
+def next_tally() -> int:
+    """A number that no other tally of the process has."""
+    return next(_numbers)
+
+
+def has_room() -> bool:
+    """True while less than a quarter of the recursion limit is in use: then a body may run inline."""
+    try:
+        sys._getframe(sys.getrecursionlimit() // 4)
+    except ValueError:
+        return True
+    return False
+
+
+def current_worker() -> Worker | None:
+    """The worker that this thread is, if it is running a task."""
+    worker = WORKERS.get(get_ident())
+    return worker if worker is not None and worker.stack else None
+
+
+def await_outcome(task: Task, timeout: float | None) -> "Outcome | None":
+    """Wait for the task's outcome from any thread; None if `timeout` seconds passed first."""
+    outcome = task._outcome()
+    if outcome is not None:
+        return outcome
+    worker = WORKERS.get(get_ident())
+    if worker is not None:
+        return worker.wait_for(task, timeout)
+    waiter = Waiter()
+    try:
+        outcome = task._watch(waiter)
+        if outcome is None:
+            task._home.before_wait()
+            waiter.bell.wait(timeout)
+            outcome = task._outcome()
+    finally:
+        task._unwatch(waiter)
+    return outcome
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """The moment, on the library's clock, when `timeout` seconds from now have passed."""
+    return None if timeout is None else now() + timeout

@@ -1,0 +1,335 @@
+"""`@mp.parallel`: one decorator, and the wrapper whose call submits a task.
+
+Guarantees: misuse is an error at decoration or at the call, at the user's line. Decorating costs about
+as much as making one small object, and nothing is kept of it; so a decorator inside a request handler
+is fine. The wrapper is an instance with slots, not a closure: on free-threaded 3.13 a closure's cells
+and a nested function's reference count are contended.
+"""
+
+import sys
+from contextvars import copy_context
+from types import MethodType
+
+from ._config import UNSET, Decorated, TaskOptions, check_bool, check_limit, check_name, check_seconds, function_name
+from ._core.entries import Terms
+from ._default import default_pool
+from ._errors import later
+from ._handle import AsyncHandle
+from ._pool import Pool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Protocol, overload
+
+    from ._config import Unset
+
+    class Decorator(Protocol):
+        """What `parallel(**options)` returns."""
+
+        def __call__[**P, R](self, func: "Callable[P, R]", /) -> "ParallelFunction[P, R]": ...
+
+
+CO_VARARGS_KEYWORDS, CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x08, 0x20, 0x80, 0x200
+_new = object.__new__
+#: With `python -X dev` every error says where its task was submitted (about 0.3 µs a task).
+_NOTE_ORIGIN = sys.flags.dev_mode
+
+
+class ParallelFunction[**P, R](Decorated):
+    """A function whose call runs as a task: made by `parallel`.
+
+    Thread-safety: immutable; calling is internally synchronized.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_label", "_options", "_pool", "_timeout")
+
+    _label: str
+    _timeout: float | None
+    _pool: Pool | None
+    _options: TaskOptions
+
+    def __call__(self, /, *args: "P.args", **kwargs: "P.kwargs") -> AsyncHandle[R]:
+        """Submit a call of the function; return its handle at once.
+
+        Args:
+            timeout: the task's timeout in seconds, unless the function has a parameter of that name.
+
+        Raises:
+            TypeError: `timeout=` was given, and the function takes arbitrary keywords.
+            PoolShutdownError: the pool was shut down.
+            PoolFullError: the pool is full, and was told not to wait.
+        """
+        timeout = self._timeout
+        if kwargs and "timeout" in kwargs and self._takes_timeout():
+            timeout = check_seconds(kwargs.pop("timeout"), "timeout")
+        # AsyncHandle.make, unrolled: this is the path of every task
+        handle: AsyncHandle[R] = _new(AsyncHandle)
+        handle._ledger = []
+        handle._call = (copy_context(), self.__wrapped__, args, kwargs)
+        handle._label = self._label
+        handle._terms = None if timeout is None else Terms(timeout)
+        handle._metadata = None
+        handle._start = 0.0
+        handle._number = 0
+        if _NOTE_ORIGIN:
+            if handle._terms is None:
+                handle._terms = Terms(None)
+            handle._terms.origin = caller_line(2)
+        return (self._pool or default_pool())._scheduler.submit(handle)  # type: ignore[return-value]
+
+    def options(
+        self,
+        *,
+        name: "str | Unset | None" = UNSET,
+        timeout: "float | Unset | None" = UNSET,
+        interrupt: "bool | Unset" = UNSET,
+        max_memory_mb: "float | Unset | None" = UNSET,
+        max_cpu_time_secs: "float | Unset | None" = UNSET,
+        pool: "Pool | Unset | None" = UNSET,
+        executor: "object" = UNSET,
+    ) -> "ParallelFunction[P, R]":
+        """Return a copy with other defaults: the same keywords as `parallel`, those not given stay.
+
+        Raises:
+            TypeError, ValueError: as `parallel`.
+        """
+        given = {
+            "name": name, "timeout": timeout, "interrupt": interrupt, "max_memory_mb": max_memory_mb,
+            "max_cpu_time_secs": max_cpu_time_secs, "pool": pool, "executor": executor,
+        }  # fmt: skip
+        return make(  # type: ignore[return-value]  # the same function
+            self.__wrapped__, {**self._options._asdict(), **{k: v for k, v in given.items() if v is not UNSET}}
+        )
+
+    def map(
+        self,
+        *iterables: "Iterable[Any]",
+        chunksize: int | None = None,
+        timeout: float | None = None,
+        progress: bool = False,
+    ) -> list[R]:
+        """Run `makeparallel.parallel_map` with this function."""
+        from ._map import parallel_map
+
+        return parallel_map(self, *iterables, chunksize=chunksize, timeout=timeout, progress=progress, pool=self._pool)
+
+    def _takes_timeout(self) -> bool:
+        """True if `timeout=` is meant for the task, False if it is the function's own parameter.
+
+        Raises:
+            TypeError: it can't be told.
+        """
+        fn: Any = self.__wrapped__
+        while True:
+            if isinstance(fn, (MethodType, staticmethod)):
+                fn = fn.__func__
+            else:
+                break
+        code = getattr(fn, "__code__", None)
+        if code is not None:
+            names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+            own, anything = "timeout" in names, bool(code.co_flags & CO_VARARGS_KEYWORDS)
+        else:
+            own, anything = _look_up_timeout(fn)
+        if own:
+            return False
+        if anything:
+            raise TypeError(
+                f"{self._label}(timeout=…): the function takes arbitrary keywords, or its signature can't be known; "
+                f"write {self._label}.options(timeout=…)(…) for the task's timeout"
+            )
+        return True
+
+    def __get__(self, instance: object, owner: "type | None" = None) -> "ParallelFunction[..., R]":
+        """Bind as a method."""
+        if instance is None:
+            return self
+        return _wrap(MethodType(self.__wrapped__, instance), self._options)
+
+    def __getattr__(self, name: str) -> "Any":
+        if name == "__wrapped__" or (name.startswith("_") and not name.startswith("__")):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.__wrapped__, name)
+
+    def __reduce__(self) -> "str | tuple[Any, ...]":
+        qualname = getattr(self, "__qualname__", "")
+        found: Any = sys.modules.get(self.__module__)
+        for part in qualname.split("."):
+            found = getattr(found, part, None)
+        if found is self:
+            return str(qualname)  # as functions do: by reference
+        return make, (self.__wrapped__, self._options._asdict())
+
+    def __repr__(self) -> str:
+        return f"<parallel {self.__wrapped__!r}>"
+
+
+def _look_up_timeout(fn: "Callable[..., Any]") -> tuple[bool, bool]:
+    import inspect  # slow (15 ms): only for callables that are no plain functions
+
+    try:
+        parameters = inspect.signature(fn, follow_wrapped=False).parameters
+    except (TypeError, ValueError):
+        return False, True
+    return "timeout" in parameters, any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _wrap(fn: "Callable[..., Any]", options: TaskOptions) -> "ParallelFunction[..., Any]":
+    wrapper: ParallelFunction[..., Any] = _new(ParallelFunction)
+    wrapper.__wrapped__ = fn
+    wrapper._options = options
+    wrapper._label = options.name
+    wrapper._timeout = options.timeout
+    wrapper._pool = options.pool
+    wrapper.__module__ = getattr(fn, "__module__", None) or type(fn).__module__
+    wrapper.__doc__ = fn.__doc__
+    return wrapper
+
+
+def make(fn: object, options: "dict[str, Any]") -> "ParallelFunction[..., Any]":
+    """Check everything, and wrap.
+
+    Raises:
+        TypeError, ValueError: as `parallel`.
+    """
+    if isinstance(fn, Decorated):
+        fn = fn.__wrapped__
+    _check_function(fn)
+    if options.get("executor") is not None:
+        raise later("executor=")
+    for limit in ("max_memory_mb", "max_cpu_time_secs"):
+        if options.get(limit) is not None:
+            check_limit(options[limit], limit, "MiB" if limit == "max_memory_mb" else "seconds")
+            raise later(f"{limit}=")
+    pool = options.get("pool")
+    if pool is not None and not isinstance(pool, Pool):
+        raise TypeError(f"pool={pool!r}: must be a makeparallel.Pool or None, not {type(pool).__name__}")
+    name = options.get("name")
+    return _wrap(
+        fn,  # type: ignore[arg-type]  # _check_function made sure
+        TaskOptions(
+            name=function_name(fn) if name is None else check_name(name),
+            timeout=check_seconds(options.get("timeout"), "timeout"),
+            interrupt=check_bool(options.get("interrupt", True), "interrupt"),
+            pool=pool,
+        ),
+    )
+
+
+def _check_function(fn: object) -> None:
+    if isinstance(fn, (classmethod, property)):
+        kind = type(fn).__name__
+        raise TypeError(f"parallel({fn!r}): put @{kind} above @mp.parallel, so that it is applied last")
+    if isinstance(fn, type):
+        return  # a class is called like a function
+    if not callable(fn):
+        raise TypeError(f"parallel({fn!r}): must be a function or another callable, not {type(fn).__name__}")
+    inner: Any = fn
+    while True:  # partial objects, methods, static methods
+        inner_fn = (
+            getattr(inner, "func", None) if type(inner).__name__ == "partial" else getattr(inner, "__func__", None)
+        )
+        if inner_fn is None:
+            break
+        inner = inner_fn
+    code = getattr(inner, "__code__", None) or getattr(type(inner).__dict__.get("__call__"), "__code__", None)
+    flags = 0 if code is None else code.co_flags
+    if flags & CO_COROUTINE:
+        raise TypeError(
+            f"parallel({function_name(fn)}): is a coroutine function (async def); use parallel_async for it"
+        )
+    if flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
+        raise TypeError(
+            f"parallel({function_name(fn)}): is a generator function, whose call runs nothing; "
+            "return a list, or put the loop in the function that calls parallel"
+        )
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def parallel[**P, R](func: "Callable[P, R]", /) -> "ParallelFunction[P, R]": ...
+    @overload
+    def parallel(
+        func: None = None,
+        /,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        interrupt: bool = True,
+        max_memory_mb: float | None = None,
+        max_cpu_time_secs: float | None = None,
+        pool: Pool | None = None,
+        executor: None = None,
+    ) -> "Decorator": ...
+
+
+def parallel(
+    func: "Any" = None,
+    /,
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    interrupt: bool = True,
+    max_memory_mb: float | None = None,
+    max_cpu_time_secs: float | None = None,
+    pool: Pool | None = None,
+    executor: "object" = None,
+) -> "Any":
+    """Make a function run in parallel: calling it returns an `AsyncHandle` at once.
+
+    Use it bare (`@parallel`), with defaults for every call (`@parallel(timeout=5)`), or as a plain
+    function (`parallel(fn)(x)`).
+
+    Args:
+        func: the function, when used bare.
+        name: what errors and logs call the tasks; the function's name by default.
+        timeout: seconds a body may run; the handle is then finished with a `TaskTimeoutError`.
+        interrupt: False if the body must never be interrupted, only asked (`checkpoint`).
+        max_memory_mb: not available yet.
+        max_cpu_time_secs: not available yet.
+        pool: the `Pool` to run on; the default pool by default.
+        executor: not available yet.
+
+    Returns:
+        A `ParallelFunction`; without `func`, a decorator.
+
+    Raises:
+        TypeError: `func` is not callable, or is a coroutine or generator function; an option is of the
+            wrong type.
+        ValueError: a timeout or limit is negative or NaN.
+        NotImplementedError: an option that is not available yet.
+
+    Example:
+        >>> import makeparallel as mp
+        >>> @mp.parallel
+        ... def square(x):
+        ...     return x * x
+        >>> [handle.get() for handle in [square(n) for n in range(4)]]
+        [0, 1, 4, 9]
+
+    Thread-safety: reentrant; the wrapper it returns is immutable.
+    """
+    options = {
+        "name": name, "timeout": timeout, "interrupt": interrupt, "max_memory_mb": max_memory_mb,
+        "max_cpu_time_secs": max_cpu_time_secs, "pool": pool, "executor": executor,
+    }  # fmt: skip
+    if func is not None:
+        return make(func, options)
+    make(_nothing, options)  # so that a wrong option is an error at its own line
+
+    def decorate(func: "Any") -> "Any":
+        return make(func, options)
+
+    return decorate
+
+
+def _nothing() -> None:
+    """Stands for the function while options are checked."""
+
+
+def caller_line(depth: int) -> str:
+    """The file and line of the frame `depth` levels above the caller of this function."""
+    frame = sys._getframe(depth)
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

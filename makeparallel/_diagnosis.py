@@ -1,0 +1,54 @@
+"""Invariants of a pool as code: `_check`, for tests and stress runs."""
+
+from ._core.idle import STOPPED
+from ._core.scheduler import Scheduler
+from ._stats import take_statistics
+
+
+def describe(home: Scheduler) -> str:
+    """The whole state of a scheduler, for the error message of a failed check."""
+    lines = [
+        f"pool {home.name!r}: state {home.state}, active {home.active_count()}",
+        f"  injector {len(home.injector)}, idle {[seat.index for seat in home.idle.copy()]}, bench {len(home.bench)}",
+        f"  {take_statistics(home)}",
+    ]
+    lines += [
+        f"  seat {seat.index}: {len(seat.local)} queued, {'vacant' if seat.vacancy else 'taken'}"
+        f"{', closing' if seat.closing else ''}"
+        for seat in home.seats
+    ]
+    lines += [
+        f"  worker {worker.ident}: seat {None if worker.seat is None else worker.seat.index}, stack {worker.stack[:]}, "
+        f"waiting {worker.waiting[:]}, left {worker.left}, ended {worker.ended}, serial {worker.serial - worker.base}"
+        for worker in home.roster[:]
+    ]
+    lines += [
+        f"  thread {ident}: ended {tally.ended}, serial {tally.serial - tally.base}"
+        for ident, tally in home.tallies.copy().items()
+    ]
+    return "\n".join(lines)
+
+
+def check_at_rest(home: Scheduler) -> None:
+    """Assert the invariants that hold when nothing is submitted, pending or running.
+
+    Raises:
+        AssertionError: one doesn't; the message shows the whole state.
+    """
+    facts = take_statistics(home)
+    checks = {
+        "conservation": facts.submitted == facts.succeeded + facts.failed + facts.cancelled + facts.timed_out,
+        "nothing active": home.active_count() == 0,
+        "nothing started is missing": facts.submitted
+        == facts.started + sum(tally.ended[6] + tally.ended[8] for tally in (*home.roster, *home.tallies.values())),
+        "stacks empty": not any(worker.stack for worker in home.roster),
+        "nobody waits": not any(worker.waiting for worker in home.roster),
+        "no shield left": not any(worker.shielded for worker in home.roster),
+        "no seat twice in idle": len(set(map(id, home.idle.copy()))) == len(home.idle),
+        "permits complete": home.room is None or home.room.is_empty(),
+        "every seat idle": home.state >= STOPPED
+        or {seat.index for seat in home.idle.copy()} == {seat.index for seat in home.seats},
+    }
+    failed = [name for name, holds in checks.items() if not holds]
+    if failed:
+        raise AssertionError(f"{', '.join(failed)} does not hold\n{describe(home)}")

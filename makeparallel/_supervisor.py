@@ -1,0 +1,105 @@
+"""The supervisor: one thread per process that ends tasks at their deadlines.
+
+What it is: a thread that sleeps exactly until the earliest deadline of a *running* task, and for ever
+when there is none. It starts with the first deadline. It keeps no list of deadlines: it looks at the
+workers' stacks, so a queued task costs it nothing, and a finished one is not kept alive (I5).
+
+What it is not: a place where user code runs. Callbacks of what it ends run on a worker (P7).
+
+Guarantees: a deadline is never overslept (I3). A worker pushes its task onto its stack, then reads
+`_wake_at`; the supervisor writes `_wake_at`, then looks at all stacks once more. The stack's lock orders
+the two, so either the supervisor sees the task or the worker sees the moment, and rings if it is too late.
+
+Assumes: C1 and C3 of `_sync`.
+"""
+
+from ._core.entries import TIMED_OUT
+from ._core.idle import STOPPED
+from ._core.scheduler import Scheduler
+from ._core.task import Task
+from ._sync import Bell, RLock, now, start_thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from threading import Thread
+
+FOREVER = float("inf")
+
+
+class Supervisor:
+    """Ends tasks that run longer than their timeout.
+
+    Thread-safety: internally synchronized.
+    """
+
+    def __init__(self) -> None:
+        # Guarded by _lock
+        self._lock = RLock()
+        self._thread: Thread | None = None
+        # Racy by design: a dict, whose single operations are atomic (C1)
+        self._homes: dict[int, Scheduler] = {}
+        # Racy by design: see Guarantees above
+        self._wake_at = -FOREVER
+        self._stopping = False
+        self._bell = Bell()
+
+    def adopt(self, home: Scheduler) -> None:
+        """Watch over the deadlines of a scheduler from now on."""
+        self._homes[id(home)] = home
+        home.watch = self.watch
+
+    def release(self, home: Scheduler) -> None:
+        """Forget a scheduler that has stopped."""
+        self._homes.pop(id(home), None)
+
+    def watch(self, deadline: float) -> None:
+        """Be awake at `deadline`. Called by a worker after the task is on its stack."""
+        if deadline < self._wake_at:
+            self._bell.ring()
+        elif self._thread is None:
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._stopping:
+                self._thread = start_thread(self._run, "makeparallel-supervisor")
+
+    def stop(self) -> None:
+        """End the thread, before the interpreter does."""
+        self._stopping = True
+        self._bell.ring()
+        thread = self._thread
+        if thread is not None:
+            thread.join(1.0)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            earliest = self._end_overdue()
+            self._wake_at = earliest
+            # I3: look again after announcing when we will wake
+            again = self._end_overdue()
+            if again < earliest:
+                continue
+            self._bell.wait(None if earliest == FOREVER else earliest - now())
+            self._wake_at = -FOREVER  # awake: nobody need ring
+
+    def _end_overdue(self) -> float:
+        """End every running task whose deadline has passed; the earliest deadline of the others."""
+        earliest = FOREVER
+        for home in [*self._homes.values()]:
+            if home.state >= STOPPED and not any(worker.stack for worker in home.roster[:]):
+                self.release(home)
+                continue
+            for worker in home.roster[:]:
+                for task in worker.stack[:]:
+                    earliest = min(earliest, self._end_if_overdue(task))
+        return earliest
+
+    def _end_if_overdue(self, task: Task) -> float:
+        terms = task._terms
+        if terms is None or terms.deadline is None or task._outcome() is not None:
+            return FOREVER
+        if now() < terms.deadline:
+            return terms.deadline
+        task.end(TIMED_OUT, fire=False)
+        return FOREVER

@@ -1,0 +1,112 @@
+"""The seam to the interpreter: every primitive that threads meet at comes from here.
+
+What it is: the only module that imports `threading`, `_thread`, `time` or a queue type. The model
+tests load the core a second time with this module replaced by one whose every operation is a
+scheduling point; production code pays nothing for that.
+
+Assumes, of CPython (free-threaded 3.13 and later; with the GIL all of it holds trivially):
+
+- C1  `list.append`, `list.pop`, `list.remove`, a list's slice, and every method of `deque` run under
+      that object's own lock. Operations on *one* object therefore have one total order, and what a
+      thread did before the earlier one is visible to the other thread after the later one.
+- C2  `deque.rotate(0)` takes that lock also on an empty deque, and changes nothing: the cheapest way
+      to order a plain read of the deque's length after another thread's operation on it (`fence`).
+- C3  A plain read of an attribute or of a length is atomic but ordered with nothing.
+- C4  Finalizers, signal handlers and asynchronous exceptions run only where the evaluation loop looks
+      at its breaker: after a call, at a function's start, at a backward jump. `x.n += 1` on an int
+      holds no such place, so one thread's own counter needs no lock against its own finalizers.
+- C5  A C function that calls a C function holds no such place either: `move` cannot be broken in two.
+- C6  `os.fork` stops all threads outside such locks: the child inherits none that is held.
+"""
+
+import threading
+from _thread import RLock, allocate_lock, get_ident
+from collections import deque
+from itertools import count
+from threading import TIMEOUT_MAX, Thread
+from time import perf_counter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = [
+    "Bell",
+    "Ledger",
+    "Queue",
+    "RLock",
+    "count",
+    "fence",
+    "get_ident",
+    "move",
+    "now",
+    "start_thread",
+    "thread_module",
+]
+
+#: An append-only list whose lock decides who came first (P1).
+Ledger = list
+#: A queue of tasks, or of idle seats. Both ends are atomic (C1).
+Queue = deque
+#: Seconds on a clock that only goes forward.
+now = perf_counter
+#: For `threading.current_thread` and the like, outside the path of a task.
+thread_module = threading
+
+
+class Bell:
+    """A binary wake-up: rings are not counted, and one that comes before the wait is not lost.
+
+    Thread-safety: internally synchronized.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """Wake whoever waits, or the next one to wait. Ringing twice is ringing once."""
+        try:
+            self._lock.release()
+        except RuntimeError:  # it was ringing already
+            pass
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for a ring, at most `timeout` seconds; True if there was one."""
+        if timeout is None:
+            return self._lock.acquire()
+        return self._lock.acquire(timeout=min(max(timeout, 0.0), TIMEOUT_MAX))
+
+
+def fence(queue: "deque[Any]") -> bool:
+    """True if `queue` has an entry, looked at in the total order of its lock (C2).
+
+    An entry appended before this call took the lock is seen; if the entry comes later, then its
+    appender sees what this thread did before the call.
+    """
+    queue.rotate(0)
+    return bool(queue)
+
+
+def move(source: "deque[Any] | list[Any]", target: "deque[Any] | list[Any]") -> None:
+    """Pop the right end of `source` onto `target` in one C call, which nothing can break in two (C5).
+
+    Raises:
+        IndexError: `source` is empty; `target` is unchanged.
+    """
+    pop: Callable[[Any], Any] = type(source).pop
+    target.extend(map(pop, (source,)))
+
+
+def start_thread(target: "Callable[..., object]", name: str, *args: object) -> Thread:
+    """Start a daemon thread; with Thread objects, coverage, profilers and debuggers see it.
+
+    Raises:
+        RuntimeError: the system has no thread to give, or the interpreter is shutting down.
+    """
+    thread = Thread(target=target, name=name, args=args, daemon=True)
+    thread.start()
+    return thread
