@@ -3,13 +3,15 @@
 from ._core.idle import STOPPED
 from ._core.scheduler import Scheduler
 from ._stats import take_statistics
+from ._sync import snapshot
 
 
 def describe(home: Scheduler) -> str:
     """The whole state of a scheduler, for the error message of a failed check."""
+    idle = [seat.index for seat in snapshot(home.idle)]
     lines = [
         f"pool {home.name!r}: state {home.state}, active {home.active_count()}",
-        f"  injector {len(home.injector)}, idle {[seat.index for seat in home.idle.copy()]}, bench {len(home.bench)}",
+        f"  injector {len(home.injector)}, idle {idle}, bench {len(home.bench)}",
         f"  {take_statistics(home)}",
     ]
     lines += [
@@ -36,6 +38,7 @@ def check_at_rest(home: Scheduler) -> None:
         AssertionError: one doesn't; the message shows the whole state.
     """
     facts = take_statistics(home)
+    idle = snapshot(home.idle)
     checks = {
         "conservation": facts.submitted == facts.succeeded + facts.failed + facts.cancelled + facts.timed_out,
         "nothing active": home.active_count() == 0,
@@ -44,10 +47,10 @@ def check_at_rest(home: Scheduler) -> None:
         "stacks empty": not any(worker.stack for worker in home.roster),
         "nobody waits": not any(worker.waiting for worker in home.roster),
         "no shield left": not any(worker.shielded for worker in home.roster),
-        "no seat twice in idle": len(set(map(id, home.idle.copy()))) == len(home.idle),
+        "no seat twice in idle": len(set(map(id, idle))) == len(idle),
         "permits complete": home.room is None or home.room.is_empty(),
         "every seat idle": home.state >= STOPPED
-        or {seat.index for seat in home.idle.copy()} == {seat.index for seat in home.seats},
+        or {seat.index for seat in idle} == {seat.index for seat in home.seats},
     }
     failed = [name for name, holds in checks.items() if not holds]
     if failed:

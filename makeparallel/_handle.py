@@ -6,6 +6,7 @@ Thread-safety: every method is internally synchronized, through the ledger of th
 """
 
 from contextvars import copy_context
+from functools import partial
 
 from . import _errors
 from ._config import check_seconds
@@ -314,28 +315,27 @@ def _text(error: BaseException) -> str:
 class Callback(Watcher):
     """A user's callback for the outcome, in the ledger until it has fired."""
 
-    __slots__ = ("_call", "on_success")
+    __slots__ = ("_calls", "_context", "on_success")
 
     def __init__(self, callback: "Callable[[Any], object]", on_success: bool) -> None:
         if not callable(callback):
             raise TypeError(f"callback {callback!r}: must be callable with one argument")
         self.on_success = on_success
-        self._call = [(copy_context(), callback)]
+        self._context = copy_context()
+        self._calls = {0: callback}
 
     def fire(self, task: Task) -> None:
         """Run it if the outcome is of its kind; whoever pops the call runs it, so it runs once (C1)."""
-        try:
-            context, callback = self._call.pop()
-        except IndexError:
-            return
         outcome = task._outcome()
         assert outcome is not None
         assert isinstance(task, AsyncHandle)
         if (outcome[0] == SUCCEEDED) != self.on_success:
             return
         value = outcome[1] if self.on_success else task._error(outcome)
+        # Popping and calling are one C call (C5): a break falls before both or into the user's function.
+        call_once = map(self._context.run, iter(partial(self._calls.pop, 0, None), None), (value,))
         try:
-            context.run(callback, value)
+            next(call_once, None)
         except Exception as error:
             log_error("a callback of task %r (id %s) raised", task._label, task.get_task_id(), error=error)
 

@@ -6,9 +6,10 @@ scheduling point; production code pays nothing for that.
 
 Assumes, of CPython (free-threaded 3.13 and later; with the GIL all of it holds trivially):
 
-- C1  `list.append`, `list.pop`, `list.remove`, a list's slice, and every method of `deque` run under
-      that object's own lock. Operations on *one* object therefore have one total order, and what a
-      thread did before the earlier one is visible to the other thread after the later one.
+- C1  `list.append`, `list.pop`, `list.remove`, a list's slice, and the methods of `deque` that add, take,
+      remove or rotate run under that object's own lock. (Not `deque.copy`: it lets go in between.)
+      Operations on *one* object therefore have one total order, and what a thread did before the
+      earlier one is visible to the other thread after the later one.
 - C2  `deque.rotate(0)` takes that lock also on an empty deque, and changes nothing: the cheapest way
       to order a plain read of the deque's length after another thread's operation on it (`fence`).
 - C3  A plain read of an attribute or of a length is atomic but ordered with nothing.
@@ -17,6 +18,9 @@ Assumes, of CPython (free-threaded 3.13 and later; with the GIL all of it holds 
       holds no such place, so one thread's own counter needs no lock against its own finalizers.
 - C5  A C function that calls a C function holds no such place either: `move` cannot be broken in two.
 - C6  `os.fork` stops all threads outside such locks: the child inherits none that is held.
+- C7  A loop whose body ends with an `if` compiles to a backward jump that the exception table of an
+      enclosing `try` does not cover, though a break can fall there. Where a `try` must see every break,
+      its loops stand in functions of their own. (`tests/test_architecture.py` looks for such gaps.)
 """
 
 import threading
@@ -41,6 +45,7 @@ __all__ = [
     "get_ident",
     "move",
     "now",
+    "snapshot",
     "start_thread",
     "thread_module",
 ]
@@ -99,6 +104,15 @@ def move(source: "deque[Any] | list[Any]", target: "deque[Any] | list[Any]") -> 
     """
     pop: Callable[[Any], Any] = type(source).pop
     target.extend(map(pop, (source,)))
+
+
+def snapshot(queue: "deque[Any]") -> "list[Any]":
+    """The entries of a queue that others change; for what need not be exact."""
+    while True:
+        try:
+            return list(queue)
+        except RuntimeError:  # changed under the iterator: somebody else got on, so this ends
+            continue
 
 
 def start_thread(target: "Callable[..., object]", name: str, *args: object) -> Thread:

@@ -28,6 +28,8 @@ class Watcher:
     """A ledger's entry that wants to know of the outcome: a waiter, or a callback."""
 
     __slots__ = ()
+    #: True for entries that stay in the ledger after the outcome.
+    lasting = False
 
     def wake(self, task: "Task") -> None:
         """Wake who waits. Called once or more, before any `fire`; must not run user code."""
@@ -93,9 +95,4 @@ class Callbacks:
 
     def run_on(self, worker: "Worker") -> None:
         """Fire what has not fired yet."""
-        for entry in self.before:
-            if isinstance(entry, Watcher):
-                entry.fire(self.task)
-        outcome = self.task._outcome()
-        if outcome is not None:
-            self.task._forget(outcome, self.before)
+        self.task._fire_all(self.before)

@@ -79,12 +79,12 @@ def wake_one(home: "Scheduler") -> None:
 
 
 def spin(worker: "Worker") -> bool:
-    """Look around a little longer before sleeping; True if there is work. One worker at a time does.
+    """Look around a little longer before sleeping; False if another worker does. Then look for work.
 
     A sleeping thread takes tens of microseconds to wake, and its waker a system call. While somebody
     spins, a submitter wakes nobody (it reads `spinning` after its fence on the idle deque). If that read
-    is stale, then its fence came before ours below, or before our announcement in `park`, and so did its
-    push: the look after either of the two sees the task.
+    is stale, then its fence came before ours below, and so did its push. So after *every* spin, also one
+    that found nothing, the caller looks for work, and if it finds more than it takes, wakes another (I3).
     """
     home = worker.home
     if not home.spin_secs:
@@ -101,7 +101,7 @@ def spin(worker: "Worker") -> bool:
     home.spinning = False
     home.spin_token.append(None)
     fence(home.idle)
-    return found
+    return True
 
 
 def park(worker: "Worker") -> bool:

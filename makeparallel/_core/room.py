@@ -10,7 +10,7 @@ Assumes: C1, C2, C5 of `_sync`.
 """
 
 from .._errors import PoolFullError
-from .._sync import Bell, Queue, fence, move
+from .._sync import Bell, Queue, fence, move, snapshot
 from .entries import Terms
 from .idle import leave_seat, retake_seat
 
@@ -80,7 +80,7 @@ class Room:
 
     def ring_all(self) -> None:
         """Wake everybody who waits: the pool is being shut down."""
-        for bell in self._waiters.copy():
+        for bell in snapshot(self._waiters):
             bell.ring()
 
     def is_empty(self) -> bool:

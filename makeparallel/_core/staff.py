@@ -58,11 +58,7 @@ def _work_here(home: "Scheduler", seat: Seat) -> None:
     WORKERS[ident] = worker
     try:
         while seat.sit(worker):
-            while worker.seat is seat:
-                task = worker.search(seat.local)
-                if task is None:
-                    break
-                task.run_on(worker)
+            _run_all(worker, seat)
             worker.get_up()
             home.idle.appendleft(seat)
             # I3: look again after announcing
@@ -75,6 +71,14 @@ def _work_here(home: "Scheduler", seat: Seat) -> None:
         else:
             WORKERS[ident] = before
         worker_ended(home, worker)
+
+
+def _run_all(worker: Worker, seat: Seat) -> None:
+    while worker.seat is seat:
+        task = worker.search(seat.local)
+        if task is None:
+            break
+        task.run_on(worker)
 
 
 def worker_ended(home: "Scheduler", worker: Worker) -> None:

@@ -164,13 +164,8 @@ class Task:
             worker.left[0] += 1
             return
         worker.left[state] += 1
-        for watcher in before:
-            if isinstance(watcher, Watcher):
-                watcher.wake(self)
-        for watcher in before:
-            if isinstance(watcher, Watcher):
-                watcher.fire(self)
-        self._forget(outcome, before)
+        self._wake_all(before)
+        self._fire_all(before)
 
     # --- P1: settle ------------------------------------------------------------------------------
 
@@ -187,10 +182,18 @@ class Task:
             before.append(entry)
         return None
 
-    def _forget(self, outcome: "Outcome", before: "list[Any]") -> None:
-        """Take the watchers out: a callback often refers to its handle, and would keep it alive (I5)."""
+    def _wake_all(self, before: "list[Any]") -> None:
         for entry in before:
-            if isinstance(entry, Watcher) and not getattr(entry, "lasting", False):
+            if isinstance(entry, Watcher):
+                entry.wake(self)
+
+    def _fire_all(self, before: "list[Any]") -> None:
+        """Run the callbacks, and take the watchers out: a callback often refers to its handle (I5)."""
+        for entry in before:
+            if isinstance(entry, Watcher):
+                entry.fire(self)
+        for entry in before:
+            if isinstance(entry, Watcher) and not entry.lasting:
                 self._unwatch(entry)
 
     def end(self, state: int, *, fire: bool = True) -> bool:
@@ -209,14 +212,9 @@ class Task:
             slot = self._ended(state, before)
             counted = tally.ended[slot] + 1
             tally.ended[slot] = counted
-            for entry in before:
-                if isinstance(entry, Watcher):
-                    entry.wake(self)
+            self._wake_all(before)  # no loop stands in this `try`: C7
             if fire:
-                for entry in before:
-                    if isinstance(entry, Watcher):
-                        entry.fire(self)
-                self._forget(outcome, before)
+                self._fire_all(before)
             elif any(isinstance(entry, Watcher) for entry in before):
                 self._home.add_chore(Callbacks(self, before))
         except BaseException:
@@ -241,9 +239,7 @@ class Task:
         slot = self._ended(outcome[0], before)
         if counted == 0 or tally.ended[slot] < counted:
             tally.ended[slot] += 1  # C4: the count and its store cannot be parted by anything but a break
-        for entry in before:
-            if isinstance(entry, Watcher):
-                entry.wake(self)
+        self._wake_all(before)
         self._home.add_chore(Callbacks(self, before))
 
     # --- watching --------------------------------------------------------------------------------

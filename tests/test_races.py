@@ -1,0 +1,150 @@
+"""Races that were found once, forced by injection: the lying primitive numbers the interleaving."""
+
+import pytest
+
+import makeparallel as mp
+from makeparallel._core import idle as idle_module
+from makeparallel._core.idle import leave_seat, retake_seat, spin
+from makeparallel._core.scheduler import Scheduler
+from makeparallel._core.worker import Worker
+from makeparallel._handle import AsyncHandle
+from makeparallel._pool import copy_context
+
+
+def make_scheduler(workers: int) -> Scheduler:
+    """A scheduler whose seats are staffed by hand: no thread ever starts."""
+    home = Scheduler("by hand", "by-hand", workers, None, "wait")
+    staffed: list[object] = []
+    home.staff = staffed.append  # type: ignore[method-assign, assignment]
+    home.staffed = staffed  # type: ignore[attr-defined]
+    return home
+
+
+def make_worker(home: Scheduler, index: int) -> Worker:
+    worker = Worker(home, 1000 + index)
+    home.roster.append(worker)
+    return worker
+
+
+def make_task() -> "AsyncHandle[int]":
+    return AsyncHandle.make(copy_context(), abs, (1,), {}, "abs")  # type: ignore[return-value]
+
+
+@pytest.mark.proves("I3")
+def test_worker_that_returns_leaves_the_sleeper_on_its_old_seat_announced() -> None:
+    """A worker back from a wait must not withdraw the announcement of who sits on its old seat now."""
+    home = make_scheduler(1)
+    first, spare = make_worker(home, 1), make_worker(home, 2)
+    (seat,) = home.seats
+    home.idle.clear()
+    assert seat.sit(first)
+    lent = leave_seat(first)  # 1. first lends its seat
+    assert lent is seat
+    home.idle.remove(seat)  # 2. a submitter takes the vacant seat off the idle deque ...
+    assert seat.sit(spare)  # 3. ... and has it staffed
+    home.idle.append(seat)  # 4. the spare finds no more work, and parks
+    retake_seat(first, lent)  # 5. first comes back
+    assert [seat] == list(home.idle)
+    assert first.seat is None
+    assert spare.seat is seat
+
+
+@pytest.mark.proves("I3")
+def test_wake_up_spent_on_a_seat_that_was_retaken_is_passed_on() -> None:
+    """A wake-up for a vacant seat must reach somebody, when the seat's old worker sits down first."""
+    home = make_scheduler(2)
+    first = make_worker(home, 1)
+    seat, other = home.seats
+    home.idle.clear()
+    assert seat.sit(first)
+    lent = leave_seat(first)
+    home.idle.appendleft(other)  # another vacant seat
+    home.injector.append(make_task())  # 1. a submitter pushes ...
+    home.idle.remove(seat)  # 2. ... and takes the vacant seat off the idle deque
+    retake_seat(first, lent)  # 3. its old worker sits down before the seat is staffed
+    assert [other] == home.staffed  # type: ignore[attr-defined]
+
+
+@pytest.mark.proves("I3")
+def test_tasks_pushed_as_a_spin_times_out_wake_a_second_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Submitters wake nobody during a spin; when it ends without finding their tasks, that is made good."""
+    home = make_scheduler(2)
+    home.spin_secs = 1.0
+    worker = make_worker(home, 1)
+    seat, other = home.seats
+    home.idle.clear()
+    assert seat.sit(worker)
+    home.idle.append(other)  # its worker sleeps, or it has none
+    clock = iter([0.0, 2.0])
+    ran: list[object] = []
+
+    def late() -> float:
+        moment = next(clock)
+        if moment > 1.0:  # 1. the spin is about to time out: two submits come, and see it spinning
+            home.submit(make_task())
+            home.submit(make_task())
+            assert [] == home.staffed  # type: ignore[attr-defined]
+        return moment
+
+    monkeypatch.setattr(idle_module, "now", late)
+
+    def stop(task: object) -> None:
+        ran.append(task)
+        worker.seat = None  # 3. after one task, leave the loop
+
+    monkeypatch.setattr(AsyncHandle, "run_on", lambda task, on: stop(task))
+    worker.work()  # 2. the worker goes on from its spin
+    assert 1 == len(ran)
+    assert [other] == home.staffed  # type: ignore[attr-defined]
+    monkeypatch.undo()
+    assert spin(worker) in (True, False)
+
+
+@pytest.mark.proves("I2")
+def test_worker_does_not_take_its_own_old_claim_for_a_new_one() -> None:
+    """A queue entry whose task its worker has already run inline is passed over."""
+    home = make_scheduler(1)
+    worker = make_worker(home, 1)
+    calls: list[int] = []
+    task = AsyncHandle.make(copy_context(), calls.append, (1,), {}, "once")
+    task._home = home
+    task.run_on(worker)
+    task.run_on(worker)
+    assert [1] == calls
+
+
+@pytest.mark.proves("P1")
+def test_waiter_before_the_claim_does_not_hide_it() -> None:
+    """A ledger that begins with a waiter still gives the body to one worker only."""
+    home = make_scheduler(1)
+    one, two = make_worker(home, 1), make_worker(home, 2)
+    calls: list[int] = []
+    task = AsyncHandle.make(copy_context(), calls.append, (1,), {}, "once")
+    task._home = home
+    task._watch(mp._handle.Callback(str, on_success=True))  # type: ignore[attr-defined]
+    assert task._claim(one)
+    assert not task._claim(two)
+    task._run(one)
+    assert [1] == calls
+    assert task.is_ready()
+
+
+@pytest.mark.proves("P6")
+def test_submit_between_the_last_sweep_and_the_end_is_refused() -> None:
+    """A submit that read OPEN and pushes after the sweep cancels its own task and raises."""
+    home = make_scheduler(1)
+    task = make_task()
+
+    class LateQueue(type(home.injector)):  # type: ignore[misc]
+        """Stops the pool between the submitter's look at the state and its push."""
+
+        def append(self, entry: object) -> None:
+            if entry is task:
+                home.drain.stop()
+            super().append(entry)
+
+    home.injector = LateQueue()
+    with pytest.raises(mp.PoolShutdownError, match="by hand"):
+        home.submit(task)
+    assert task.is_cancelled()
+    assert 0 == home.active_count()
