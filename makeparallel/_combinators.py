@@ -99,25 +99,26 @@ def gather[R](
     """
     check_choice(on_error, "on_error", ("raise", "skip", "return"))
     deadline = deadline_after(check_seconds(timeout, "timeout"))
-    results: list[Any] = []
     listed = check_handles(handles, "gather")
-    for done, handle in enumerate(listed):
-        remaining = None if deadline is None else max(deadline - now(), 0.0)
-        outcome = await_outcome(handle, remaining)
-        if outcome is None:
-            raise TimeoutError(f"gather(): {done} of {len(listed)} tasks had finished within {timeout:g} s, in order")
-        if outcome[0] == SUCCEEDED:
-            results.append(outcome[1])
-        else:
-            error = handle._error(outcome)
-            if on_error == "raise":
-                try:
-                    raise error
-                finally:
-                    handle = error = outcome = None  # type: ignore[assignment]  # I5: no cycle through this frame
-            if on_error == "return":
-                results.append(error)
-    return results
+    results: list[Any] = []
+    try:
+        for done, handle in enumerate(listed):
+            outcome = await_outcome(handle, None if deadline is None else max(deadline - now(), 0.0))
+            if outcome is None:
+                raise TimeoutError(
+                    f"gather(): {done} of {len(listed)} tasks had finished within {timeout:g} s, in order"
+                )
+            if outcome[0] == SUCCEEDED:
+                results.append(outcome[1])
+            elif on_error == "raise":
+                raise handle._error(outcome)
+            elif on_error == "return":
+                results.append(handle._error(outcome))
+            else:
+                handle._error(outcome)  # looked at
+        return results
+    finally:
+        handles = listed = handle = outcome = results = None  # type: ignore[assignment]  # I5: see Task._run
 
 
 def as_completed[R](handles: "Iterable[AsyncHandle[R]]", timeout: float | None = None) -> "Iterator[AsyncHandle[R]]":

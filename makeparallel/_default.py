@@ -6,6 +6,7 @@ import signal
 import sys
 
 from ._config import UNSET, PoolOptions, environment_workers
+from ._core.idle import STOPPED
 from ._pool import (
     DefaultPool,
     Pool,
@@ -116,7 +117,8 @@ def _at_exit() -> None:
     """
     try:
         for pool in live_pools():
-            pool.shutdown()
+            if pool._scheduler.state < STOPPED:  # else somebody has waited for it as long as they wanted to
+                pool.shutdown()
     except KeyboardInterrupt:
         # An exception here would be printed, and the process would end with status 0. End as Python
         # does on an unhandled KeyboardInterrupt: by the signal itself, so that a shell sees it.

@@ -105,10 +105,16 @@ def parallel_map(
         del items
         return _collect(handles, deadline, timeout)
     except BaseException:
-        for handle in handles:
-            if handle._number:
-                handle.cancel()
+        _cancel_all(handles)
         raise
+    finally:
+        handles = None  # type: ignore[assignment]  # I5: see Task._run
+
+
+def _cancel_all(handles: "list[AsyncHandle[Any]]") -> None:
+    for handle in handles:
+        if handle._number:  # it was submitted
+            handle.cancel()
 
 
 def _run_chunk(function: "Callable[..., Any]", chunk: "list[tuple[Any, ...]]", start: int) -> "list[Any]":
@@ -125,14 +131,17 @@ def _run_chunk(function: "Callable[..., Any]", chunk: "list[tuple[Any, ...]]", s
 
 def _collect(handles: "list[AsyncHandle[Any]]", deadline: float | None, timeout: float | None) -> "list[Any]":
     results: list[Any] = []
-    for handle in handles:
-        outcome = await_outcome(handle, None if deadline is None else max(deadline - now(), 0.0))
-        if outcome is None:
-            raise TimeoutError(f"parallel_map() has not finished within {timeout:g} s; the rest is cancelled")
-        if outcome[0] != SUCCEEDED:
-            raise _with_index(handle, outcome, len(results))
-        results += outcome[1]
-    return results
+    try:
+        for handle in handles:
+            outcome = await_outcome(handle, None if deadline is None else max(deadline - now(), 0.0))
+            if outcome is None:
+                raise TimeoutError(f"parallel_map() has not finished within {timeout:g} s; the rest is cancelled")
+            if outcome[0] != SUCCEEDED:
+                raise _with_index(handle, outcome, len(results))
+            results += outcome[1]
+        return results
+    finally:
+        handles = handle = outcome = results = None  # type: ignore[assignment]  # I5: see Task._run
 
 
 def _with_index(handle: "AsyncHandle[Any]", outcome: "Any", index: int) -> TaskError:

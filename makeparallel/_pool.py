@@ -226,7 +226,7 @@ class Pool:
 
     def __del__(self) -> None:
         scheduler = getattr(self, "_scheduler", None)
-        if scheduler is not None:
+        if scheduler is not None and not scheduler.state:  # at interpreter exit it has been shut down
             scheduler.drain.begin()
 
     def __repr__(self) -> str:

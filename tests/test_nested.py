@@ -144,7 +144,12 @@ def test_tasks_that_await_each_other_in_a_ring_are_told(length: int) -> None:
         return handles[(index + 1) % length].get()
 
     with mp.Pool(length) as pool:
-        handles += [pool.parallel(wait_for_next, )(n) for n in range(length)]
+        handles += [
+            pool.parallel(
+                wait_for_next,
+            )(n)
+            for n in range(length)
+        ]
         ready.set()
         errors = [handle.exception(30) for handle in handles]
     assert all(error is not None for error in errors)

@@ -116,8 +116,8 @@ class Scheduler:
             idle.rotate(0)
             if idle and not self.spinning:
                 wake_one(self)
-            if self.state >= STOPPED:  # P6: the last sweep may have missed it
-                task.end(CANCELLED)
+            # P6: the last sweep may have missed it; if nobody was faster, nobody will run it
+            if self.state >= STOPPED and task._claimant() is None and task.end(CANCELLED):
                 raise self.refusal()
             return task
         except BaseException:

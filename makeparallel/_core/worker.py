@@ -211,7 +211,7 @@ class Worker(Tally, Claimant):
             finally:
                 self.waiting.pop()
         finally:
-            task = None  # type: ignore[assignment]  # I5: see Task.run_on
+            task = None  # type: ignore[assignment]  # I5: see Task._run
 
     def block(self, bell: Bell, timeout: float | None) -> bool:
         """Wait for `bell` with the seat lent to somebody else; True if it rang."""
@@ -299,12 +299,20 @@ def current_worker() -> Worker | None:
 
 def await_outcome(task: Task, timeout: float | None) -> "Outcome | None":
     """Wait for the task's outcome from any thread; None if `timeout` seconds passed first."""
-    outcome = task._outcome()
-    if outcome is not None:
-        return outcome
-    worker = WORKERS.get(get_ident())
-    if worker is not None:
-        return worker.wait_for(task, timeout)
+    try:
+        outcome = task._outcome()
+        if outcome is not None:
+            return outcome
+        worker = WORKERS.get(get_ident())
+        if worker is not None:
+            return worker.wait_for(task, timeout)
+        return _wait_outside(task, timeout)
+    finally:
+        task = outcome = None  # type: ignore[assignment]  # I5: see Task._run
+
+
+def _wait_outside(task: Task, timeout: float | None) -> "Outcome | None":
+    """Wait in a thread that is no worker."""
     waiter = Waiter()
     try:
         outcome = task._watch(waiter)

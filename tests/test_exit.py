@@ -1,0 +1,276 @@
+"""Interpreter exit, Ctrl-C, fork and the GIL, each in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def run(code: str, *options: str, timeout: float = 60, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program that begins with the usual imports."""
+    program = "import threading, time, os, sys, atexit, signal\nimport makeparallel as mp\n" + textwrap.dedent(code)
+    return subprocess.run(
+        [sys.executable, *options, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, "PYTHONWARNINGS": "ignore:makeparallel", **environment},
+        check=False,
+    )
+
+
+@pytest.mark.proves("I1")
+def test_exit_runs_what_is_pending() -> None:
+    """A program that ends with queued tasks runs them all, as with the standard library."""
+    result = run("""
+        def work(n):
+            time.sleep(0.002)
+            print(n, flush=True)
+        pool = mp.Pool(1)
+        for n in range(3):
+            mp.parallel(work)(n)
+            pool.submit(work, n + 10)
+    """)
+    assert ("", 0) == (result.stderr, result.returncode)
+    assert ["0", "1", "10", "11", "12", "2"] == sorted(result.stdout.split())
+
+
+def test_users_exit_handler_runs_before_the_librarys() -> None:
+    """An atexit handler that shuts down with a timeout decides how long the exit takes."""
+    result = run("""
+        started = threading.Event()
+        def work():
+            started.set()
+            time.sleep(100)
+        mp.parallel(work)()
+        started.wait(30)
+        atexit.register(lambda: print(mp.shutdown(timeout_secs=0.1, cancel_pending=True)))
+    """)
+    assert ("False\n", "", 0) == (result.stdout, result.stderr, result.returncode)
+
+
+@pytest.mark.proves("I8")
+def test_body_that_never_returns_does_not_hold_up_the_exit_after_a_bounded_shutdown() -> None:
+    """The exit does not wait for a thread that shutdown gave up on."""
+    result = run("""
+        started = threading.Event()
+        def forever():
+            started.set()
+            threading.Event().wait()
+        handle = mp.parallel(forever)()
+        started.wait(30)
+        print(mp.shutdown(timeout_secs=0.05), handle.is_cancelled())
+    """)
+    assert ("False True\n", "", 0) == (result.stdout, result.stderr, result.returncode)
+
+
+def test_ctrl_c_during_the_wait_at_exit_ends_it_by_the_signal() -> None:
+    """Ctrl-C at exit prints no traceback, and the process ends as if killed by SIGINT."""
+    result = run("""
+        def forever():
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+            threading.Event().wait()
+        print("bye", flush=False)
+        handle = mp.parallel(forever)()
+    """)
+    assert ("bye\n", "", -signal.SIGINT) == (result.stdout, result.stderr, result.returncode)
+
+
+def test_ctrl_c_during_get_leaves_a_usable_pool() -> None:
+    """KeyboardInterrupt comes out of `get`, the task goes on, and the pool works."""
+    result = run("""
+        release = threading.Event()
+        go = threading.Event()
+        def hold():
+            go.wait(30)
+            os.kill(os.getpid(), signal.SIGINT)
+            release.wait(30)
+            return "held"
+        handle = mp.parallel(hold)()
+        try:
+            go.set()
+            handle.get()
+        except KeyboardInterrupt:
+            print("interrupted")
+        release.set()
+        print(handle.get(30), mp.parallel(abs)(-3).get(30))
+    """)
+    assert ("interrupted\nheld 3\n", "", 0) == (result.stdout, result.stderr, result.returncode)
+
+
+def test_exit_with_handles_that_never_finish_is_clean() -> None:
+    """Many pools, busy threads, dropped handles and failed tasks: no hang, no crash."""
+    code = """
+        def chatter():
+            for _ in range(20):
+                print("x", end="", file=sys.stderr)
+        def fail():
+            raise ValueError("seen")
+        pools = [mp.Pool(2) for _ in range(3)]
+        for pool in pools:
+            for _ in range(10):
+                pool.submit(chatter)
+            assert pool.submit(fail).exception() is not None
+        del pools
+    """
+    for _ in range(5):
+        result = run(code)
+        assert (600, "", 0) == (len(result.stderr), result.stdout, result.returncode)
+
+
+def test_error_nobody_looked_at_is_reported_at_exit() -> None:
+    """An error in a task whose handle was dropped at once is on stderr when the program has ended."""
+    result = run("""
+        def fail():
+            raise ValueError("lost in the woods")
+        mp.parallel(fail)()
+    """)
+    assert 1 == result.stderr.count("nobody looked at its error: ValueError: lost in the woods\nTraceback")
+    assert "in fail" in result.stderr
+    assert 0 == result.returncode
+
+
+def test_shutdown_and_reset_of_the_default_pool() -> None:
+    """After a shutdown the default pool refuses with the remedy; reset_shutdown gives a working one."""
+    result = run("""
+        print(mp.parallel(abs)(-1).get(), mp.shutdown(), mp.shutdown(cancel_pending=True))
+        try:
+            mp.parallel(abs)(-1)
+        except mp.PoolShutdownError as error:
+            print(error)
+        mp.reset_shutdown()
+        mp.reset_shutdown()
+        print(mp.parallel(abs)(-2).get(), mp.get_active_task_count(), mp.statistics().submitted)
+    """)
+    assert ("", 0) == (result.stderr, result.returncode)
+    first, second, third = result.stdout.splitlines()
+    assert ("1 True True", "2 0 1") == (first, third)
+    assert "'default'" in second
+    assert "reset_shutdown()" in second
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_child_of_a_fork_has_a_fresh_pool_and_runs_none_of_the_parents_tasks() -> None:
+    """In the child the parent's handles say so, and new tasks run."""
+    result = run(
+        """
+        release = threading.Event()
+        ran = []
+        def hold():
+            release.wait(30)
+            ran.append(os.getpid())
+        mp.configure(workers=1)
+        parents = [mp.parallel(hold)() for _ in range(3)]
+        pid = os.fork()
+        if pid == 0:
+            try:
+                parents[0].get(5)
+            except RuntimeError as error:
+                print("parent process" in str(error), flush=True)
+            print(mp.parallel(abs)(-7).get(10), mp.statistics().submitted, flush=True)
+            release.set()
+            print(mp.shutdown(10), ran, flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        release.set()
+        mp.gather(parents)
+        print(len(ran), set(ran) == {os.getpid()})
+        """,
+        "-W",
+        "ignore::DeprecationWarning",
+    )
+    assert ("True\n7 1\nTrue []\n3 True\n", "", 0) == (result.stdout, result.stderr, result.returncode)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_inside_a_task_retires_the_childs_worker() -> None:
+    """The child goes on in the body; what was queued in the parent runs there only."""
+    result = run(
+        """
+        def split():
+            pid = os.fork()
+            if pid:
+                os.waitpid(pid, 0)
+            return pid
+        mp.configure(workers=1)
+        out = os.dup(1)
+        handle = mp.parallel(split)()
+        others = [mp.parallel(lambda: os.write(out, b"x"))() for _ in range(3)]
+        handle.get(30)
+        mp.gather(others)
+        """,
+        "-W",
+        "ignore::DeprecationWarning",
+    )
+    assert ("xxx", "", 0) == (result.stdout, result.stderr, result.returncode)
+
+
+def test_warning_names_the_reason_and_the_users_line_when_the_gil_is_on() -> None:
+    """With the GIL on everything works, with one RuntimeWarning."""
+    result = run(
+        """
+        import warnings
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            print(mp.parallel(abs)(-1).get(), mp.Pool(1).submit(abs, -2).get())
+        mine = [w for w in caught if issubclass(w.category, RuntimeWarning)]
+        print(len(mine), mine[0].filename, str(mine[0].message))
+        """,
+        PYTHON_GIL="1",
+        PYTHONWARNINGS="",
+    )
+    assert ("", 0) == (result.stderr, result.returncode)
+    results, warning = result.stdout.splitlines()
+    assert "1 2" == results
+    assert warning.startswith("1 <string> makeparallel: tasks will not run in parallel: ")
+    assert "PYTHON_GIL=1" in warning or "built with the GIL" in warning
+
+
+@pytest.mark.proves("I1")
+def test_threads_that_cannot_start_cost_no_task() -> None:
+    """With no thread to be had, the submitting thread does the work, and a warning says so."""
+    result = run("""
+        import makeparallel._core.staff as staff
+        real = staff.start_thread
+        def refuse(*args):
+            raise RuntimeError("can't start new thread")
+        staff.start_thread = refuse
+        pool = mp.Pool(3)
+        print(mp.gather([pool.submit(pow, n, 2) for n in range(5)]))
+        def nested():
+            return pool.submit(abs, -9).get()
+        print(pool.submit(nested).get(30))
+        staff.start_thread = real
+        print(pool.submit(threading.current_thread).get(30).name)
+        staff.start_thread = refuse
+        print(mp.gather([pool.submit(pow, n, 2) for n in range(5)]), pool.shutdown(10))
+        pool._check()
+    """)
+    assert 0 == result.returncode, result.stderr
+    assert ["[0, 1, 4, 9, 16]", "9", "[0, 1, 4, 9, 16] True"] == [
+        line for line in result.stdout.splitlines() if not line.startswith("pool-")
+    ]
+    assert "could not start a worker thread" in result.stderr
+
+
+@pytest.mark.proves("I7")
+def test_idle_pool_uses_no_cpu() -> None:
+    """A second of idleness costs no CPU time and no voluntary context switch of any worker."""
+    result = run("""
+        import resource
+        mp.gather([mp.parallel(abs)(-n) for n in range(100)])
+        mp.parallel(timeout=100)(abs)(-1).get()
+        time.sleep(0.3)
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        time.sleep(1)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        print(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.02,
+              after.ru_nvcsw - before.ru_nvcsw <= 3)
+    """)
+    assert ("True True\n", 0) == (result.stdout, result.returncode), result.stderr
