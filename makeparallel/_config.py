@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any, Final
 
     from makeparallel._pool import Pool
@@ -48,24 +48,6 @@ class PoolOptions(NamedTuple):
     max_pending: int | None = None
     when_full: str = "wait"
     thread_name_prefix: str = "makeparallel"
-
-
-class Decorated:
-    """Marks what `parallel` returns, so that it can be unwrapped where a plain function is wanted."""
-
-    __slots__ = ("__wrapped__",)
-
-    __wrapped__: "Callable[..., Any]"
-
-
-def unwrap(fn: "Callable[..., Any]") -> "Callable[..., Any]":
-    """The user's own function, of a decorated one or of itself."""
-    return fn.__wrapped__ if isinstance(fn, Decorated) else fn
-
-
-def function_name(fn: object) -> str:
-    """What to call a task of this function if it was given no name."""
-    return getattr(fn, "__name__", None) or type(fn).__name__
 
 
 def check_seconds(value: object, name: str) -> float | None:

@@ -10,10 +10,11 @@ import sys
 from contextvars import copy_context
 from types import MethodType
 
-from ._config import UNSET, Decorated, TaskOptions, check_bool, check_limit, check_name, check_seconds, function_name
+from ._config import UNSET, TaskOptions, check_bool, check_limit, check_name, check_seconds
 from ._core.entries import Terms
 from ._default import default_pool
 from ._errors import later
+from ._functions import Decorated, check_function, function_name, timeout_parameter
 from ._handle import AsyncHandle
 from ._pool import Pool
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
         def __call__[**P, R](self, func: "Callable[P, R]", /) -> "ParallelFunction[P, R]": ...
 
 
-CO_VARARGS_KEYWORDS, CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x08, 0x20, 0x80, 0x200
 _new = object.__new__
 #: With `python -X dev` every error says where its task was submitted (about 0.3 µs a task).
 _NOTE_ORIGIN = sys.flags.dev_mode
@@ -120,18 +120,7 @@ class ParallelFunction[**P, R](Decorated):
         Raises:
             TypeError: it can't be told.
         """
-        fn: Any = self.__wrapped__
-        while True:
-            if isinstance(fn, (MethodType, staticmethod)):
-                fn = fn.__func__
-            else:
-                break
-        code = getattr(fn, "__code__", None)
-        if code is not None:
-            names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-            own, anything = "timeout" in names, bool(code.co_flags & CO_VARARGS_KEYWORDS)
-        else:
-            own, anything = _look_up_timeout(fn)
+        own, anything = timeout_parameter(self.__wrapped__)
         if own:
             return False
         if anything:
@@ -165,16 +154,6 @@ class ParallelFunction[**P, R](Decorated):
         return f"<parallel {self.__wrapped__!r}>"
 
 
-def _look_up_timeout(fn: "Callable[..., Any]") -> tuple[bool, bool]:
-    import inspect  # slow (15 ms): only for callables that are no plain functions
-
-    try:
-        parameters = inspect.signature(fn, follow_wrapped=False).parameters
-    except (TypeError, ValueError):
-        return False, True
-    return "timeout" in parameters, any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
 def _wrap(fn: "Callable[..., Any]", options: TaskOptions) -> "ParallelFunction[..., Any]":
     wrapper: ParallelFunction[..., Any] = _new(ParallelFunction)
     wrapper.__wrapped__ = fn
@@ -195,7 +174,7 @@ def make(fn: object, options: "dict[str, Any]") -> "ParallelFunction[..., Any]":
     """
     if isinstance(fn, Decorated):
         fn = fn.__wrapped__
-    _check_function(fn)
+    check_function(fn)
     if options.get("executor") is not None:
         raise later("executor=")
     for limit in ("max_memory_mb", "max_cpu_time_secs"):
@@ -215,35 +194,6 @@ def make(fn: object, options: "dict[str, Any]") -> "ParallelFunction[..., Any]":
             pool=pool,
         ),
     )
-
-
-def _check_function(fn: object) -> None:
-    if isinstance(fn, (classmethod, property)):
-        kind = type(fn).__name__
-        raise TypeError(f"parallel({fn!r}): put @{kind} above @mp.parallel, so that it is applied last")
-    if isinstance(fn, type):
-        return  # a class is called like a function
-    if not callable(fn):
-        raise TypeError(f"parallel({fn!r}): must be a function or another callable, not {type(fn).__name__}")
-    inner: Any = fn
-    while True:  # partial objects, methods, static methods
-        inner_fn = (
-            getattr(inner, "func", None) if type(inner).__name__ == "partial" else getattr(inner, "__func__", None)
-        )
-        if inner_fn is None:
-            break
-        inner = inner_fn
-    code = getattr(inner, "__code__", None) or getattr(type(inner).__dict__.get("__call__"), "__code__", None)
-    flags = 0 if code is None else code.co_flags
-    if flags & CO_COROUTINE:
-        raise TypeError(
-            f"parallel({function_name(fn)}): is a coroutine function (async def); use parallel_async for it"
-        )
-    if flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
-        raise TypeError(
-            f"parallel({function_name(fn)}): is a generator function, whose call runs nothing; "
-            "return a list, or put the loop in the function that calls parallel"
-        )
 
 
 if TYPE_CHECKING:

@@ -5,16 +5,12 @@ Guarantees: a handle never refers to the arguments of a task that has begun; eve
 Thread-safety: every method is internally synchronized, through the ledger of the task (P1).
 """
 
-from contextvars import copy_context
-from functools import partial
-
-from . import _errors
+from ._callbacks import Callback, ProgressCallback, Report
 from ._config import check_seconds
-from ._core.entries import CANCELLED, FAILED, STATE_NAMES, SUCCEEDED, TIMED_OUT, Claimant, Failure, Watcher
+from ._core.entries import CANCELLED, FAILED, STATE_NAMES, SUCCEEDED, TIMED_OUT, Claimant, Failure
 from ._core.task import Task
 from ._core.worker import await_outcome
 from ._errors import TaskError, TaskTimeoutError, later
-from ._log import log_error
 from ._sync import RLock, now
 
 TYPE_CHECKING = False
@@ -302,7 +298,9 @@ class AsyncHandle[R](Task):
         if state == TIMED_OUT:
             limit = self.get_timeout()
             return TaskTimeoutError(*facts, "TaskTimeoutError", f"ran longer than its timeout of {limit:g} s", metadata)
-        return _errors.TaskCancelledError(*facts, "TaskCancelledError", "was cancelled", metadata)
+        from ._types import TaskCancelledError  # a slow import, for those who need it
+
+        return TaskCancelledError(*facts, "TaskCancelledError", "was cancelled", metadata)
 
 
 def _text(error: BaseException) -> str:
@@ -310,60 +308,3 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception as problem:  # a user's __str__ may do anything
         return f"<no text: __str__ raised {type(problem).__name__}>"
-
-
-class Callback(Watcher):
-    """A user's callback for the outcome, in the ledger until it has fired."""
-
-    __slots__ = ("_calls", "_context", "on_success")
-
-    def __init__(self, callback: "Callable[[Any], object]", on_success: bool) -> None:
-        if not callable(callback):
-            raise TypeError(f"callback {callback!r}: must be callable with one argument")
-        self.on_success = on_success
-        self._context = copy_context()
-        self._calls = {0: callback}
-
-    def fire(self, task: Task) -> None:
-        """Run it if the outcome is of its kind; whoever pops the call runs it, so it runs once (C1)."""
-        outcome = task._outcome()
-        assert outcome is not None
-        assert isinstance(task, AsyncHandle)
-        if (outcome[0] == SUCCEEDED) != self.on_success:
-            return
-        value = outcome[1] if self.on_success else task._error(outcome)
-        # Popping and calling are one C call (C5): a break falls before both or into the user's function.
-        call_once = map(self._context.run, iter(partial(self._calls.pop, 0, None), None), (value,))
-        try:
-            next(call_once, None)
-        except Exception as error:
-            log_error("a callback of task %r (id %s) raised", task._label, task.get_task_id(), error=error)
-
-
-class Report(Watcher):
-    """A reported fraction; only the last one stays in the ledger."""
-
-    __slots__ = ("fraction",)
-    lasting = True
-
-    def __init__(self, fraction: float) -> None:
-        self.fraction = fraction
-
-
-class ProgressCallback(Watcher):
-    """A user's callback for progress."""
-
-    __slots__ = ("_callback", "_context")
-
-    def __init__(self, callback: "Callable[[float], object]") -> None:
-        if not callable(callback):
-            raise TypeError(f"callback {callback!r}: must be callable with one argument")
-        self._callback = callback
-        self._context = copy_context()
-
-    def call(self, fraction: float) -> None:
-        """Call the user's function."""
-        try:
-            self._context.copy().run(self._callback, fraction)
-        except Exception as error:
-            log_error("a progress callback raised", error=error)

@@ -6,12 +6,13 @@ function with options of its own (a timeout) runs each item as a task of its own
 
 from contextvars import copy_context
 
-from ._config import Decorated, check_count, check_seconds, function_name, unwrap
+from ._config import check_count, check_seconds
 from ._core.entries import FAILED, SUCCEEDED, Terms
 from ._core.worker import await_outcome, deadline_after
-from ._decorator import ParallelFunction, _check_function, caller_line
+from ._decorator import ParallelFunction, caller_line
 from ._default import default_pool
 from ._errors import TaskError, later
+from ._functions import Decorated, check_function, function_name, unwrap
 from ._handle import AsyncHandle
 from ._pool import Pool
 from ._sync import now
@@ -65,7 +66,7 @@ def parallel_map(
     Thread-safety: reentrant.
     """
     if not isinstance(func, Decorated):
-        _check_function(func)
+        check_function(func)
     if not iterables:
         raise TypeError("parallel_map() needs at least one iterable after the function")
     if not isinstance(progress, bool):

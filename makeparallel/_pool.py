@@ -7,21 +7,12 @@ finishes its tasks and then ends its threads.
 from contextvars import copy_context
 from weakref import WeakSet
 
-from ._config import (
-    UNSET,
-    PoolOptions,
-    check_choice,
-    check_count,
-    check_name,
-    check_seconds,
-    check_workers,
-    function_name,
-    unwrap,
-)
+from ._config import UNSET, PoolOptions, check_choice, check_count, check_name, check_seconds, check_workers
 from ._core.idle import FORKED
 from ._core.scheduler import Scheduler
 from ._cpus import usable_cpus
 from ._errors import later
+from ._functions import function_name, unwrap
 from ._gil import gil_reason, warn_if_gil
 from ._handle import AsyncHandle
 from ._log import log_error, log_warning

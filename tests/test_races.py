@@ -49,7 +49,7 @@ def test_worker_that_returns_leaves_the_sleeper_on_its_old_seat_announced() -> N
     assert spare.seat is seat
 
 
-@pytest.mark.proves("I3")
+@pytest.mark.proves("P2")
 def test_wake_up_spent_on_a_seat_that_was_retaken_is_passed_on() -> None:
     """A wake-up for a vacant seat must reach somebody, when the seat's old worker sits down first."""
     home = make_scheduler(2)
@@ -83,7 +83,7 @@ def test_tasks_pushed_as_a_spin_times_out_wake_a_second_worker(monkeypatch: pyte
         if moment > 1.0:  # 1. the spin is about to time out: two submits come, and see it spinning
             home.submit(make_task())
             home.submit(make_task())
-            assert [] == home.staffed  # type: ignore[attr-defined]
+            assert home.staffed == []  # type: ignore[attr-defined]
         return moment
 
     monkeypatch.setattr(idle_module, "now", late)
@@ -94,7 +94,7 @@ def test_tasks_pushed_as_a_spin_times_out_wake_a_second_worker(monkeypatch: pyte
 
     monkeypatch.setattr(AsyncHandle, "run_on", lambda task, on: stop(task))
     worker.work()  # 2. the worker goes on from its spin
-    assert 1 == len(ran)
+    assert len(ran) == 1
     assert [other] == home.staffed  # type: ignore[attr-defined]
     monkeypatch.undo()
     assert spin(worker) in (True, False)
@@ -110,7 +110,7 @@ def test_worker_does_not_take_its_own_old_claim_for_a_new_one() -> None:
     task._home = home
     task.run_on(worker)
     task.run_on(worker)
-    assert [1] == calls
+    assert calls == [1]
 
 
 @pytest.mark.proves("P1")
@@ -125,7 +125,7 @@ def test_waiter_before_the_claim_does_not_hide_it() -> None:
     assert task._claim(one)
     assert not task._claim(two)
     task._run(one)
-    assert [1] == calls
+    assert calls == [1]
     assert task.is_ready()
 
 
@@ -147,4 +147,42 @@ def test_submit_between_the_last_sweep_and_the_end_is_refused() -> None:
     with pytest.raises(mp.PoolShutdownError, match="by hand"):
         home.submit(task)
     assert task.is_cancelled()
-    assert 0 == home.active_count()
+    assert home.active_count() == 0
+
+
+@pytest.mark.proves("I6")
+def test_library_lock_is_held_while_user_code_runs() -> None:
+    """Another thread can take every lock of the library while a body, a callback or a hook runs."""
+    import threading
+
+    from makeparallel import _default, _handle, _pool
+
+    answers: list[bool] = []
+    pool = mp.Pool(1)
+    locks = [pool._scheduler.lock, _default._lock, _handle._metadata_lock, _pool._live_lock, _pool._supervisor[0]._lock]
+
+    def take_all(*facts: object) -> None:
+        def take() -> None:
+            for lock in locks:
+                answers.append(lock.acquire(timeout=10))
+                lock.release()
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        thread.join(60)
+
+    def fail() -> None:
+        raise ValueError("to be reported")
+
+    pool._scheduler.on_unseen = take_all
+    for ending in (take_all, fail):
+        handle = pool.submit(ending)
+        handle.set_metadata("key", 1)
+        handle.on_complete(take_all)
+        handle.on_progress(take_all)
+    pool.parallel(take_all).options(timeout=30)().wait(30)  # type: ignore[call-arg]
+    handle.on_error(take_all)
+    pool.submit(fail).wait(30)
+    assert pool.shutdown(timeout_secs=30)
+    assert len(answers) >= 4 * len(locks)
+    assert all(answers)

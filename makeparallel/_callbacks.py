@@ -1,0 +1,72 @@
+"""What a user hangs onto a handle: callbacks for the outcome, callbacks for progress, reports.
+
+All are entries of the task's ledger, so that its order decides who is told what (P1).
+"""
+
+from contextvars import copy_context
+from functools import partial
+
+from ._core.entries import SUCCEEDED, Watcher
+from ._core.task import Task
+from ._log import log_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class Callback(Watcher):
+    """A user's callback for the outcome, in the ledger until it has fired."""
+
+    __slots__ = ("_calls", "_context", "on_success")
+
+    def __init__(self, callback: "Callable[[Any], object]", on_success: bool) -> None:
+        if not callable(callback):
+            raise TypeError(f"callback {callback!r}: must be callable with one argument")
+        self.on_success = on_success
+        self._context = copy_context()
+        self._calls = {0: callback}
+
+    def fire(self, task: Task) -> None:
+        """Run it if the outcome is of its kind; whoever pops the call runs it, so it runs once (C1)."""
+        outcome = task._outcome()
+        assert outcome is not None
+        if (outcome[0] == SUCCEEDED) != self.on_success:
+            return
+        value = outcome[1] if self.on_success else task._error(outcome)  # type: ignore[attr-defined]  # all tasks of users are handles
+        # Popping and calling are one C call (C5): a break falls before both or into the user's function.
+        call_once = map(self._context.run, iter(partial(self._calls.pop, 0, None), None), (value,))
+        try:
+            next(call_once, None)
+        except Exception as error:
+            log_error("a callback of task %r (id %s) raised", task._label, task.get_task_id(), error=error)
+
+
+class Report(Watcher):
+    """A reported fraction; only the last one stays in the ledger."""
+
+    __slots__ = ("fraction",)
+    lasting = True
+
+    def __init__(self, fraction: float) -> None:
+        self.fraction = fraction
+
+
+class ProgressCallback(Watcher):
+    """A user's callback for progress."""
+
+    __slots__ = ("_callback", "_context")
+
+    def __init__(self, callback: "Callable[[float], object]") -> None:
+        if not callable(callback):
+            raise TypeError(f"callback {callback!r}: must be callable with one argument")
+        self._callback = callback
+        self._context = copy_context()
+
+    def call(self, fraction: float) -> None:
+        """Call the user's function."""
+        try:
+            self._context.copy().run(self._callback, fraction)
+        except Exception as error:
+            log_error("a progress callback raised", error=error)
