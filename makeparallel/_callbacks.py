@@ -8,12 +8,21 @@ from functools import partial
 
 from ._core.entries import SUCCEEDED, Watcher
 from ._core.task import Task
+from ._core.worker import WORKERS
 from ._log import log_error
+from ._sync import get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+
+def _survive(error: BaseException, message: str, *args: object) -> None:
+    """Log what a callback raised, `SystemExit` too; only Ctrl-C in a thread of the user's goes on."""
+    if isinstance(error, KeyboardInterrupt) and get_ident() not in WORKERS:
+        raise error
+    log_error(message, *args, error=error)
 
 
 class Callback(Watcher):
@@ -39,8 +48,8 @@ class Callback(Watcher):
         call_once = map(self._context.run, iter(partial(self._calls.pop, 0, None), None), (value,))
         try:
             next(call_once, None)
-        except Exception as error:
-            log_error("a callback of task %r (id %s) raised", task._label, task.get_task_id(), error=error)
+        except BaseException as error:
+            _survive(error, "a callback of task %r (id %s) raised", task._label, task.get_task_id())
 
 
 class Report(Watcher):
@@ -68,5 +77,5 @@ class ProgressCallback(Watcher):
         """Call the user's function."""
         try:
             self._context.copy().run(self._callback, fraction)
-        except Exception as error:
-            log_error("a progress callback raised", error=error)
+        except BaseException as error:
+            _survive(error, "a progress callback raised")

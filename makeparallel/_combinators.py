@@ -7,7 +7,8 @@ task, `gather` and `wait` run what has not begun inline, as `get` does.
 from ._config import check_choice, check_seconds
 from ._core.entries import SUCCEEDED, Watcher
 from ._core.task import Task
-from ._core.worker import WORKERS, await_outcome, deadline_after
+from ._core.waiting import await_outcome, deadline_after
+from ._core.worker import WORKERS
 from ._handle import AsyncHandle
 from ._sync import Bell, Queue, get_ident, now
 

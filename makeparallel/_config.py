@@ -123,13 +123,13 @@ def check_choice(value: object, name: str, choices: "tuple[str, ...]") -> str:
 
 
 def _number(value: object, name: str, rule: str) -> float:
-    if type(value) in (int, float):
-        return float(value)  # type: ignore[arg-type]  # the line above is a check that mypy can't read
     if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
         raise TypeError(f"{name}={value!r}: must be {rule}, not {type(value).__name__}")
     try:
         return float(value)
-    except (TypeError, ValueError, OverflowError) as error:
+    except OverflowError:
+        raise ValueError(f"{name}={value!r:.20}…: must be {rule}; this one is too large for a float") from None
+    except (TypeError, ValueError) as error:
         raise TypeError(f"{name}={value!r}: must be {rule} ({error})") from None
 
 

@@ -8,7 +8,6 @@ and a nested function's reference count are contended.
 
 import sys
 from contextvars import copy_context
-from types import MethodType
 
 from ._config import UNSET, TaskOptions, check_bool, check_limit, check_name, check_seconds
 from ._core.entries import Terms
@@ -131,10 +130,11 @@ class ParallelFunction[**P, R](Decorated):
         return True
 
     def __get__(self, instance: object, owner: "type | None" = None) -> "ParallelFunction[..., R]":
-        """Bind as a method."""
-        if instance is None:
+        """Bind as the wrapped function does: a function to its instance, a static method to nothing."""
+        bind = getattr(type(self.__wrapped__), "__get__", None)
+        if instance is None or bind is None:
             return self
-        return _wrap(MethodType(self.__wrapped__, instance), self._options)
+        return _wrap(bind(self.__wrapped__, instance, owner), self._options)
 
     def __getattr__(self, name: str) -> "Any":
         if name == "__wrapped__" or (name.startswith("_") and not name.startswith("__")):
@@ -148,10 +148,28 @@ class ParallelFunction[**P, R](Decorated):
             found = getattr(found, part, None)
         if found is self:
             return str(qualname)  # as functions do: by reference
+        if isinstance(found, Decorated) and found.__wrapped__ is self.__wrapped__:
+            return make, (found, self._options._asdict())  # the name stands for the wrapper, not the function
         return make, (self.__wrapped__, self._options._asdict())
 
     def __repr__(self) -> str:
         return f"<parallel {self.__wrapped__!r}>"
+
+
+class _OfFunction:
+    """An attribute that a class has too, and that an instance takes from its function."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._of_class = getattr(ParallelFunction, name)
+
+    def __get__(self, instance: "ParallelFunction[..., Any] | None", owner: type) -> "Any":
+        return self._of_class if instance is None else getattr(instance.__wrapped__, self._name, None)
+
+
+for _name in ("__doc__", "__annotations__", "__type_params__"):  # all others come by __getattr__
+    setattr(ParallelFunction, _name, _OfFunction(_name))
+del _name
 
 
 def _wrap(fn: "Callable[..., Any]", options: TaskOptions) -> "ParallelFunction[..., Any]":
@@ -162,7 +180,6 @@ def _wrap(fn: "Callable[..., Any]", options: TaskOptions) -> "ParallelFunction[.
     wrapper._timeout = options.timeout
     wrapper._pool = options.pool
     wrapper.__module__ = getattr(fn, "__module__", None) or type(fn).__module__
-    wrapper.__doc__ = fn.__doc__
     return wrapper
 
 

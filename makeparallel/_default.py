@@ -6,13 +6,12 @@ import signal
 import sys
 
 from ._config import UNSET, PoolOptions, environment_workers
-from ._core.idle import STOPPED
 from ._pool import (
     DefaultPool,
     Pool,
     after_fork_in_child,
     changed_options,
-    live_pools,
+    shut_down_all,
     stop_supervisor,
 )
 from ._sync import RLock
@@ -116,14 +115,11 @@ def _at_exit() -> None:
     Registered at import, so that what a user registers with `atexit` later runs before it.
     """
     try:
-        for pool in live_pools():
-            if pool._scheduler.state < STOPPED:  # else somebody has waited for it as long as they wanted to
-                pool.shutdown()
+        shut_down_all(None, cancel_pending=False)
     except KeyboardInterrupt:
         # An exception here would be printed, and the process would end with status 0. End as Python
         # does on an unhandled KeyboardInterrupt: by the signal itself, so that a shell sees it.
-        for pool in live_pools():
-            pool._scheduler.drain.run(0.0, True)
+        shut_down_all(0.0, cancel_pending=True)
         _die_of_interrupt()
     finally:
         stop_supervisor()

@@ -3,6 +3,7 @@
 Answered from the code object where there is one; `inspect` takes 15 ms to import.
 """
 
+from functools import partial
 from types import MethodType
 
 TYPE_CHECKING = False
@@ -66,14 +67,14 @@ def check_function(fn: object) -> None:
     if not callable(fn):
         raise TypeError(f"parallel({fn!r}): must be a function or another callable, not {type(fn).__name__}")
     inner: Any = fn
-    while True:  # partial objects, methods, static methods
-        inner_fn = (
-            getattr(inner, "func", None) if type(inner).__name__ == "partial" else getattr(inner, "__func__", None)
-        )
-        if inner_fn is None:
+    while True:
+        if isinstance(inner, partial):
+            inner = inner.func
+        elif hasattr(inner, "__func__"):  # methods, static methods
+            inner = inner.__func__
+        else:
             break
-        inner = inner_fn
-    code = getattr(inner, "__code__", None) or getattr(type(inner).__dict__.get("__call__"), "__code__", None)
+    code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
     flags = 0 if code is None else code.co_flags
     if flags & CO_COROUTINE:
         raise TypeError(

@@ -9,7 +9,7 @@ from ._callbacks import Callback, ProgressCallback, Report
 from ._config import check_seconds
 from ._core.entries import CANCELLED, FAILED, STATE_NAMES, SUCCEEDED, TIMED_OUT, Claimant, Failure
 from ._core.task import Task
-from ._core.worker import await_outcome
+from ._core.waiting import await_outcome
 from ._errors import TaskError, TaskTimeoutError, later
 from ._sync import RLock, now
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from ._core.task import Outcome
 
 _metadata_lock = RLock()  # for the creation of a task's dict only
+
+
+def reset_lock() -> None:
+    """In a forked child: the lock may have been held by a thread that is not here."""
+    global _metadata_lock
+    _metadata_lock = RLock()
 
 
 class AsyncHandle[R](Task):

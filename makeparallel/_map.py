@@ -8,7 +8,7 @@ from contextvars import copy_context
 
 from ._config import check_count, check_seconds
 from ._core.entries import FAILED, SUCCEEDED, Terms
-from ._core.worker import await_outcome, deadline_after
+from ._core.waiting import await_outcome, deadline_after
 from ._decorator import ParallelFunction, caller_line
 from ._default import default_pool
 from ._errors import TaskError, later

@@ -10,11 +10,12 @@ from weakref import WeakSet
 from ._config import UNSET, PoolOptions, check_choice, check_count, check_name, check_seconds, check_workers
 from ._core.idle import FORKED
 from ._core.scheduler import Scheduler
+from ._core.worker import forget_other_threads
 from ._cpus import usable_cpus
 from ._errors import later
 from ._functions import function_name, unwrap
 from ._gil import gil_reason, warn_if_gil
-from ._handle import AsyncHandle
+from ._handle import AsyncHandle, reset_lock
 from ._log import log_error, log_warning
 from ._stats import Statistics, take_statistics
 from ._supervisor import Supervisor
@@ -35,7 +36,7 @@ SPIN_SECS = 100e-6
 
 _names = count(1)
 _live_lock = RLock()
-#: Every pool that may have threads; for the exit handler and after a fork.
+#: Every pool that somebody holds, to give it a fresh scheduler after a fork.
 _live: "WeakSet[Pool]" = WeakSet()
 #: One per process; replaced in a forked child.
 _supervisor = [Supervisor()]
@@ -171,7 +172,7 @@ class Pool:
             cancel_pending: cancel what has not begun, instead of running it.
 
         May be called again, from several threads at once, from `atexit`, and from a task of the pool, which
-        it does not wait for.
+        it does not wait for. After a call that gave up, one without a time limit waits no more.
 
         Raises:
             ValueError, TypeError: `timeout_secs` is negative or no number of seconds.
@@ -258,10 +259,10 @@ def changed_options(
     )
 
 
-def live_pools() -> list[Pool]:
-    """Every pool that somebody still holds."""
-    with _live_lock:
-        return list(_live)
+def shut_down_all(timeout: float | None, cancel_pending: bool) -> None:
+    """Shut every pool down, also those that were dropped and have not finished; for the exit handler."""
+    for home in _supervisor[0].homes():
+        home.drain.run(timeout, cancel_pending)
 
 
 def stop_supervisor() -> None:
@@ -273,10 +274,14 @@ def after_fork_in_child() -> None:
     """Give every pool a fresh scheduler: threads don't survive a fork, and the parent's tasks aren't ours."""
     global _live_lock
     _live_lock = RLock()
+    forget_other_threads()
+    reset_lock()
+    for home in _supervisor[0].homes():
+        home.forget_parent()
     _supervisor[0] = Supervisor()
     for pool in list(_live):
-        pool._scheduler.forget_parent()
-        pool._scheduler = pool._make_scheduler()
+        if pool._scheduler.state == FORKED:  # else it was shut down, and stays so
+            pool._scheduler = pool._make_scheduler()
 
 
 def _report_unseen(name: str, task_id: str, error: BaseException) -> None:

@@ -44,13 +44,21 @@ class Supervisor:
         self._bell = Bell()
 
     def adopt(self, home: Scheduler) -> None:
-        """Watch over the deadlines of a scheduler from now on."""
+        """Watch over the deadlines of a scheduler from now on, until it has stopped."""
+        for other in self.homes():
+            self._release_if_done(other)
         self._homes[id(home)] = home
         home.watch = self.watch
 
-    def release(self, home: Scheduler) -> None:
-        """Forget a scheduler that has stopped."""
-        self._homes.pop(id(home), None)
+    def homes(self) -> list[Scheduler]:
+        """Every scheduler of the process that may have threads, its pool dropped or not."""
+        return [*self._homes.values()]  # one locked operation on the dict (C1)
+
+    def _release_if_done(self, home: Scheduler) -> bool:
+        done = home.state >= STOPPED and not any(worker.stack for worker in home.roster[:])
+        if done:
+            self._homes.pop(id(home), None)
+        return done
 
     def watch(self, deadline: float) -> None:
         """Be awake at `deadline`. Called by a worker after the task is on its stack."""
@@ -86,9 +94,8 @@ class Supervisor:
     def _end_overdue(self) -> float:
         """End every running task whose deadline has passed; the earliest deadline of the others."""
         earliest = FOREVER
-        for home in [*self._homes.values()]:
-            if home.state >= STOPPED and not any(worker.stack for worker in home.roster[:]):
-                self.release(home)
+        for home in self.homes():
+            if self._release_if_done(home):
                 continue
             for worker in home.roster[:]:
                 for task in worker.stack[:]:

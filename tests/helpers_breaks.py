@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import CodeType
+from typing import Self
 
 import makeparallel
 
@@ -31,7 +32,7 @@ class Injector:
         self.thread = threading.get_ident()
         self.fired: str | None = None
 
-    def __enter__(self) -> "Injector":
+    def __enter__(self) -> Self:
         sys.monitoring.use_tool_id(TOOL, "makeparallel-tests")
         sys.monitoring.register_callback(TOOL, sys.monitoring.events.INSTRUCTION, self._event)
         return self

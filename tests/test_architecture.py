@@ -13,8 +13,8 @@ PACKAGE = Path(makeparallel.__file__).parent
 #: Lower ones first; a module may import from its own layer only what stands before it.
 LAYERS = [
     ["_sync", "_log", "_errors", "_types", "_config", "_functions", "_cpus", "_gil"],
-    ["_core", "_core.entries", "_core.task", "_core.idle", "_core.worker", "_core.room", "_core.staff", "_core.shutdown",
-     "_core.scheduler"],
+    ["_core", "_core.entries", "_core.task", "_core.idle", "_core.worker", "_core.waiting", "_core.room", "_core.staff",
+     "_core.shutdown", "_core.scheduler"],
     ["_callbacks", "_handle", "_combinators", "_current"],
     ["_supervisor", "_stats", "_diagnosis"],
     ["_pool", "_default", "_decorator", "_map"],

@@ -30,7 +30,7 @@ def test_exit_runs_what_is_pending() -> None:
     result = run("""
         def work(n):
             time.sleep(0.002)
-            print(n, flush=True)
+            os.write(1, f"{n}\\n".encode())
         pool = mp.Pool(1)
         for n in range(3):
             mp.parallel(work)(n)
@@ -38,6 +38,20 @@ def test_exit_runs_what_is_pending() -> None:
     """)
     assert ("", 0) == (result.stderr, result.returncode)
     assert ["0", "1", "10", "11", "12", "2"] == sorted(result.stdout.split())
+
+
+@pytest.mark.proves("I1")
+def test_exit_waits_for_the_tasks_of_a_dropped_pool() -> None:
+    """A pool that nobody holds any more is waited for like the others."""
+    result = run("""
+        def work(n):
+            time.sleep(0.05)
+            os.write(1, f"{n}\\n".encode())
+        for n in range(4):
+            mp.Pool(1).submit(work, n)
+    """)
+    assert ("", 0) == (result.stderr, result.returncode)
+    assert ["0", "1", "2", "3"] == sorted(result.stdout.split())
 
 
 def test_users_exit_handler_runs_before_the_librarys() -> None:

@@ -59,6 +59,7 @@ def test_timeout_cancels_the_rest_and_returns_at_once() -> None:
     assert pool.shutdown(timeout_secs=0.05) is False
     assert time.perf_counter() - begin < 5  # the promise is 0.15 s; the machine may be busy
     assert [True, True] == [handle.is_cancelled() for handle in handles]
+    assert pool.shutdown() is False  # it was given up: not waited for again without a limit
     release.set()
     assert pool.shutdown(timeout_secs=30) is True
     pool._check()

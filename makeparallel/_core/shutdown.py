@@ -13,7 +13,8 @@ from .._sync import Bell, fence, get_ident, now
 from .entries import CANCELLED
 from .idle import CLOSING, DRAINING, STOPPED, leave_seat, retake_seat
 from .task import Task
-from .worker import WORKERS, Worker, deadline_after
+from .waiting import deadline_after
+from .worker import WORKERS, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Drain:
     def run(self, timeout: float | None, cancel_pending: bool) -> bool:
         """Shut down; True if every body ended in time. The steps are numbered in README.md, P6."""
         home = self._home
+        if timeout is None and home.state >= STOPPED:
+            timeout = 0.0  # an earlier call has waited, or has given up on what still runs
         deadline = deadline_after(timeout)
         home.advance(CLOSING if cancel_pending else DRAINING)  # step 1: refuse
         if home.room is not None:

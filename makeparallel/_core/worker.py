@@ -1,19 +1,17 @@
 """A worker: the thread that finds tasks and runs them.
 
-What it is: the loop (`work`), the search (own deque, injector, theft: P3), the wait inside a task (P4),
-and the counts that only this thread writes. Parking is in idle.py, the task's side in task.py.
+What it is: the loop (`work`), the search (own deque, injector, theft: P3), and the counts that only this
+thread writes. Parking is in idle.py, waiting inside a task in waiting.py, the task's side in task.py.
 
-Guarantees: a wait inside a task never deadlocks for want of workers, at any depth, with one worker; a
-wait that closes a cycle raises. No lock of the library is held while user code runs (I6).
+Guarantees: no lock of the library is held while user code runs (I6). A worker that has nothing to do
+holds no task (I5).
 
 Assumes: C1, C3, C4 of `_sync`.
-See: README.md, P3 and P4.
+See: README.md, P3.
 """
 
-import sys
-
-from .._sync import Bell, Queue, count, fence, get_ident, now
-from .entries import Claimant, Waiter
+from .._sync import Bell, Queue, count, fence, get_ident
+from .entries import Claimant
 from .idle import STOPPED, Seat, leave_seat, park, retake_seat, spin, wake_one
 from .task import TALLY_BITS, Task
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .scheduler import Scheduler
-    from .task import Outcome
 
 #: Every so many tasks the injector comes first, so that a deque which feeds itself can't starve it.
 #: A prime, as in Go's scheduler, so that it does not fall in step with patterns of the program.
@@ -184,34 +181,7 @@ class Worker(Tally, Claimant):
         seat, self.offered = self.offered, None
         return seat
 
-    # --- P4: waiting inside a task ---------------------------------------------------------------
-
-    def wait_for(self, task: Task, timeout: float | None) -> "Outcome | None":
-        """Wait for `task` from inside the running one: run it inline, or block and lend the seat.
-
-        Raises:
-            RuntimeError: the wait closes a cycle.
-        """
-        try:
-            # Only the awaited task, no other: any other could need a lock that our body holds.
-            if timeout is None and task._home is self.home and has_room() and task._claim(self):
-                self._unqueue(task)
-                task._run(self)
-                return task._outcome()
-            self.waiting.append(task)
-            try:
-                self._refuse_cycle(task)
-                waiter = Waiter()
-                outcome = task._watch(waiter)
-                if outcome is None:
-                    self.block(waiter.bell, timeout)
-                    task._unwatch(waiter)
-                    outcome = task._outcome()
-                return outcome
-            finally:
-                self.waiting.pop()
-        finally:
-            task = None  # type: ignore[assignment]  # I5: see Task._run
+    # --- P4: waiting inside a task: see waiting.py -----------------------------------------------
 
     def block(self, bell: Bell, timeout: float | None) -> bool:
         """Wait for `bell` with the seat lent to somebody else; True if it rang."""
@@ -234,7 +204,7 @@ class Worker(Tally, Claimant):
             link = runner
         return False
 
-    def _unqueue(self, task: Task) -> None:
+    def unqueue(self, task: Task) -> None:
         """Take a task that was claimed inline off our own deque, where it usually is the newest."""
         local = self.local
         if local:
@@ -251,80 +221,20 @@ class Worker(Tally, Claimant):
                 return
         self.home.note_dead(local)
 
-    def _refuse_cycle(self, task: Task) -> None:
-        """P4: raise if the task we wait for waits, directly or not, for one on our own stack.
-
-        Each worker announces its wait (a locked append) before it follows the others' announcements
-        (locked slices). Of the workers of a cycle, at least one announces before all its looks and
-        after all others' announcements in the locks' order; that one sees the cycle. Two may see it.
-        """
-        chain = [task]
-        while True:
-            runner = task._claimant()
-            if runner is None:
-                return
-            if runner is self:
-                break
-            next_one = runner.waiting[-1:]
-            if not next_one or next_one[0] in chain:
-                return
-            task = next_one[0]
-            chain.append(task)
-        names = [f"{link._label!r} (id {link.get_task_id()})" for link in [*self.stack[-1:], *chain]]
-        raise RuntimeError(
-            f"deadlock: {' waits for '.join(names)}, which waits for the first; "
-            "a task must not wait for itself or for one that waits for it"
-        )
-
 
 def next_tally() -> int:
     """A number that no other tally of the process has."""
     return next(_numbers)
 
 
-def has_room() -> bool:
-    """True while less than a quarter of the recursion limit is in use: then a body may run inline."""
-    try:
-        sys._getframe(sys.getrecursionlimit() // 4)
-    except ValueError:
-        return True
-    return False
+def forget_other_threads() -> None:
+    """In a forked child: the parent's other workers are not here, and their idents may be used again."""
+    for ident in list(WORKERS):
+        if ident != get_ident():
+            del WORKERS[ident]
 
 
 def current_worker() -> Worker | None:
     """The worker that this thread is, if it is running a task."""
     worker = WORKERS.get(get_ident())
     return worker if worker is not None and worker.stack else None
-
-
-def await_outcome(task: Task, timeout: float | None) -> "Outcome | None":
-    """Wait for the task's outcome from any thread; None if `timeout` seconds passed first."""
-    try:
-        outcome = task._outcome()
-        if outcome is not None:
-            return outcome
-        worker = WORKERS.get(get_ident())
-        if worker is not None:
-            return worker.wait_for(task, timeout)
-        return _wait_outside(task, timeout)
-    finally:
-        task = outcome = None  # type: ignore[assignment]  # I5: see Task._run
-
-
-def _wait_outside(task: Task, timeout: float | None) -> "Outcome | None":
-    """Wait in a thread that is no worker."""
-    waiter = Waiter()
-    try:
-        outcome = task._watch(waiter)
-        if outcome is None:
-            task._home.before_wait()
-            waiter.bell.wait(timeout)
-            outcome = task._outcome()
-    finally:
-        task._unwatch(waiter)
-    return outcome
-
-
-def deadline_after(timeout: float | None) -> float | None:
-    """The moment, on the library's clock, when `timeout` seconds from now have passed."""
-    return None if timeout is None else now() + timeout

@@ -1,0 +1,119 @@
+"""Waiting for a task (P4): from inside another one, or from any other thread.
+
+What it is: the three ways to wait. Inside a task, one that nobody has begun is run right here; for any
+other the worker lends its seat and blocks. A thread that is no worker just blocks.
+
+Guarantees: a wait inside a task never deadlocks for want of workers, at any depth, with one worker; a
+wait that closes a cycle of tasks raises.
+
+Assumes: C1 of `_sync`.
+See: README.md, P4.
+"""
+
+import sys
+
+from .._sync import get_ident, now
+from .entries import Waiter
+from .task import Task
+from .worker import WORKERS, Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .task import Outcome
+
+
+def await_outcome(task: Task, timeout: float | None) -> "Outcome | None":
+    """Wait for the task's outcome from any thread; None if `timeout` seconds passed first."""
+    try:
+        outcome = task._outcome()
+        if outcome is not None:
+            return outcome
+        worker = WORKERS.get(get_ident())
+        if worker is not None:
+            return _wait_inside(worker, task, timeout)
+        return _wait_outside(task, timeout)
+    finally:
+        task = outcome = None  # type: ignore[assignment]  # I5: see Task._run
+
+
+def _wait_inside(worker: Worker, task: Task, timeout: float | None) -> "Outcome | None":
+    """Wait for `task` from inside the running one: run it inline, or block and lend the seat.
+
+    Raises:
+        RuntimeError: the wait closes a cycle.
+    """
+    try:
+        # Only the awaited task, no other: any other could need a lock that our body holds.
+        if timeout is None and task._home is worker.home and _has_room() and task._claim(worker):
+            worker.unqueue(task)
+            task._run(worker)
+            return task._outcome()
+        worker.waiting.append(task)
+        try:
+            _refuse_cycle(worker, task)
+            waiter = Waiter()
+            outcome = task._watch(waiter)
+            if outcome is None:
+                task._home.before_wait()
+                worker.block(waiter.bell, timeout)
+                task._unwatch(waiter)
+                outcome = task._outcome()
+            return outcome
+        finally:
+            worker.waiting.pop()
+    finally:
+        task = None  # type: ignore[assignment]  # I5: see Task._run
+
+
+def _refuse_cycle(worker: Worker, task: Task) -> None:
+    """P4: raise if the task we wait for waits, directly or not, for one on our own stack.
+
+    Each worker announces its wait (a locked append) before it follows the others' announcements
+    (locked slices). Of the workers of a cycle, at least one announces before all its looks and
+    after all others' announcements in the locks' order; that one sees the cycle. Two may see it.
+    """
+    chain = [task]
+    while True:
+        runner = task._claimant()
+        if runner is None:
+            return
+        if runner is worker:
+            break
+        next_one = runner.waiting[-1:]
+        if not next_one or next_one[0] in chain:
+            return
+        task = next_one[0]
+        chain.append(task)
+    names = [f"{link._label!r} (id {link.get_task_id()})" for link in [*worker.stack[-1:], *chain]]
+    raise RuntimeError(
+        f"deadlock: {' waits for '.join(names)}, which waits for the first; "
+        "a task must not wait for itself or for one that waits for it"
+    )
+
+
+def _has_room() -> bool:
+    """True while less than a quarter of the recursion limit is in use: then a body may run inline."""
+    try:
+        sys._getframe(sys.getrecursionlimit() // 4)
+    except ValueError:
+        return True
+    return False
+
+
+def _wait_outside(task: Task, timeout: float | None) -> "Outcome | None":
+    """Wait in a thread that is no worker."""
+    waiter = Waiter()
+    try:
+        outcome = task._watch(waiter)
+        if outcome is None:
+            task._home.before_wait()
+            waiter.bell.wait(timeout)
+            outcome = task._outcome()
+    finally:
+        task._unwatch(waiter)
+    return outcome
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """The moment, on the library's clock, when `timeout` seconds from now have passed."""
+    return None if timeout is None else now() + timeout
