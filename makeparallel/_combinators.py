@@ -1,13 +1,14 @@
 """Waiting for many handles: `gather`, `as_completed`, `wait`.
 
-Each costs O(n) in all: one watcher, put into every handle's ledger, collects what finishes (P1). In a
-task, `gather` and `wait` run what has not begun inline, as `get` does.
+Each costs O(n) in all: `gather` gets one after the other; for the others one watcher, put into every
+handle's ledger, collects what finishes (P1). In a task, `gather` runs what has not begun inline, as `get`
+does, and the others lend the worker's seat.
 """
 
 from ._config import check_choice, check_seconds
 from ._core.entries import SUCCEEDED, Watcher
 from ._core.task import Task
-from ._core.waiting import await_outcome, deadline_after
+from ._core.waiting import await_outcome, block_inside, deadline_after
 from ._core.worker import WORKERS
 from ._handle import AsyncHandle
 from ._sync import Bell, Queue, get_ident, now
@@ -41,16 +42,20 @@ class Collector(Watcher):
         for handle in handles:
             if handle._watch(self) is not None:
                 self.finished.append(handle)
+                handle._unwatch(self)
 
-    def wait(self, home_of: Task, deadline: float | None) -> bool:
-        """Sleep until something was noted since the last call; False if the deadline passed."""
+    def wait(self, waiting: "dict[Any, None]", deadline: float | None) -> bool:
+        """Sleep until something was noted since the last call; False if the deadline passed.
+
+        `waiting` are the handles that have not been noted; it tells other threads what we wait for.
+        """
         remaining = None if deadline is None else deadline - now()
         if remaining is not None and remaining <= 0:
             return False
         worker = WORKERS.get(get_ident())
         if worker is not None:
-            return worker.block(self._bell, remaining)
-        home_of._home.before_wait()
+            return block_inside(worker, waiting, self._bell, remaining)
+        next(iter(waiting))._home.before_wait()
         return self._bell.wait(remaining)
 
     def unregister(self, handles: "Iterable[Any]") -> None:
@@ -150,7 +155,7 @@ def _completed(
             try:
                 handle = collector.finished.popleft()
             except IndexError:
-                if not collector.wait(next(iter(waiting)), deadline):
+                if not collector.wait(waiting, deadline):
                     if collector.finished:
                         continue
                     raise TimeoutError(
@@ -196,7 +201,7 @@ def wait[R](
                     done.add(handle)
             if not pending or _is_enough(done, return_when):
                 break
-            if not collector.wait(next(iter(pending)), deadline) and not collector.finished:
+            if not collector.wait(pending, deadline) and not collector.finished:
                 break
     finally:
         collector.unregister(pending)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-    from ._core.idle import Seat
+    from ._core.idle import Opening
     from ._core.worker import Worker
 
 
@@ -140,17 +140,17 @@ class blocking:  # noqa: N801  # reads as a statement: with mp.blocking():
         ...     time.sleep(0.001)
     """
 
-    __slots__ = ("_seat", "_worker")
+    __slots__ = ("_opening", "_worker")
 
-    _seat: "Seat | None"
+    _opening: "Opening | None"
     _worker: "Worker | None"
 
     def __enter__(self) -> None:
         self._worker = current_worker()
-        self._seat = None if self._worker is None else leave_seat(self._worker)
+        self._opening = None if self._worker is None else leave_seat(self._worker)
 
     def __exit__(
         self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None"
     ) -> None:
         if self._worker is not None:
-            retake_seat(self._worker, self._seat)
+            retake_seat(self._worker, self._opening)

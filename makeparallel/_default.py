@@ -11,8 +11,10 @@ from ._pool import (
     Pool,
     after_fork_in_child,
     changed_options,
+    report_all_unseen,
     shut_down_all,
     stop_supervisor,
+    was_used,
 )
 from ._sync import RLock
 
@@ -116,6 +118,8 @@ def _at_exit() -> None:
     """
     try:
         shut_down_all(None, cancel_pending=False)
+        if was_used():
+            report_all_unseen()
     except KeyboardInterrupt:
         # An exception here would be printed, and the process would end with status 0. End as Python
         # does on an unhandled KeyboardInterrupt: by the signal itself, so that a shell sees it.

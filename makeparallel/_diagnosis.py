@@ -15,9 +15,7 @@ def describe(home: Scheduler) -> str:
         f"  {take_statistics(home)}",
     ]
     lines += [
-        f"  seat {seat.index}: {len(seat.local)} queued, {'vacant' if seat.vacancy else 'taken'}"
-        f"{', closing' if seat.closing else ''}"
-        for seat in home.seats
+        f"  seat {seat.index}: {len(seat.local)} queued{', closing' if seat.closing else ''}" for seat in home.seats
     ]
     lines += [
         f"  worker {worker.ident}: seat {None if worker.seat is None else worker.seat.index}, stack {worker.stack[:]}, "

@@ -8,6 +8,7 @@ from contextvars import copy_context
 from weakref import WeakSet
 
 from ._config import UNSET, PoolOptions, check_choice, check_count, check_name, check_seconds, check_workers
+from ._core.entries import Failure
 from ._core.idle import FORKED
 from ._core.scheduler import Scheduler
 from ._core.worker import forget_other_threads
@@ -263,6 +264,24 @@ def shut_down_all(timeout: float | None, cancel_pending: bool) -> None:
     """Shut every pool down, also those that were dropped and have not finished; for the exit handler."""
     for home in _supervisor[0].homes():
         home.drain.run(timeout, cancel_pending)
+
+
+def report_all_unseen() -> None:
+    """Report the errors that nobody has looked at, of handles that are still held; for the exit handler.
+
+    Later, when the interpreter takes the modules apart, they could not be reported any more.
+    """
+    import gc
+
+    for failure in gc.get_objects():
+        if type(failure) is Failure and not failure.seen:
+            failure.seen = True
+            _report_unseen(failure.name, failure.task_id, failure.error)
+
+
+def was_used() -> bool:
+    """True if this process has ever made a pool."""
+    return _supervisor[0].was_used
 
 
 def stop_supervisor() -> None:

@@ -17,7 +17,8 @@ from ._core.entries import TIMED_OUT
 from ._core.idle import STOPPED
 from ._core.scheduler import Scheduler
 from ._core.task import Task
-from ._sync import Bell, RLock, now, start_thread
+from ._log import log_warning
+from ._sync import Bell, RLock, new_thread, now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Supervisor:
         self._thread: Thread | None = None
         # Racy by design: a dict, whose single operations are atomic (C1)
         self._homes: dict[int, Scheduler] = {}
+        self.was_used = False
         # Racy by design: see Guarantees above
         self._wake_at = -FOREVER
         self._stopping = False
@@ -48,6 +50,7 @@ class Supervisor:
         for other in self.homes():
             self._release_if_done(other)
         self._homes[id(home)] = home
+        self.was_used = True
         home.watch = self.watch
 
     def homes(self) -> list[Scheduler]:
@@ -70,7 +73,13 @@ class Supervisor:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None and not self._stopping:
-                self._thread = start_thread(self._run, "makeparallel-supervisor")
+                thread = new_thread(self._run, "makeparallel-supervisor")
+                try:
+                    thread.start()
+                except (RuntimeError, MemoryError) as error:  # the next deadline tries again
+                    log_warning("the supervisor could not be started (%s): timeouts are late or not kept", error)
+                else:
+                    self._thread = thread
 
     def stop(self) -> None:
         """End the thread, before the interpreter does."""

@@ -23,6 +23,7 @@ Assumes, of CPython (free-threaded 3.13 and later; with the GIL all of it holds 
       its loops stand in functions of their own. (`tests/test_architecture.py` looks for such gaps.)
 """
 
+import sys
 import threading
 from _thread import RLock, allocate_lock, get_ident
 from collections import deque
@@ -44,9 +45,10 @@ __all__ = [
     "fence",
     "get_ident",
     "move",
+    "new_thread",
     "now",
+    "require_headroom",
     "snapshot",
-    "start_thread",
     "thread_module",
 ]
 
@@ -115,12 +117,22 @@ def snapshot(queue: "deque[Any]") -> "list[Any]":
             continue
 
 
-def start_thread(target: "Callable[..., object]", name: str, *args: object) -> Thread:
-    """Start a daemon thread; with Thread objects, coverage, profilers and debuggers see it.
+def new_thread(target: "Callable[..., object]", name: str, *args: object) -> Thread:
+    """Make a daemon thread; with Thread objects, coverage, profilers and debuggers see it.
+
+    Its `start` raises RuntimeError if the system has no thread to give, or the interpreter is ending.
+    """
+    return Thread(target=target, name=name, args=args, daemon=True)
+
+
+def require_headroom() -> None:
+    """Raise now what would otherwise be raised halfway.
 
     Raises:
-        RuntimeError: the system has no thread to give, or the interpreter is shutting down.
+        RecursionError: fewer than 60 levels of the recursion limit are left.
     """
-    thread = Thread(target=target, name=name, args=args, daemon=True)
-    thread.start()
-    return thread
+    try:
+        sys._getframe(sys.getrecursionlimit() - 60)
+    except ValueError:  # the stack is not that deep
+        return
+    raise RecursionError("makeparallel: too little of the recursion limit is left to submit, cancel or wake")

@@ -103,6 +103,7 @@ def test_ctrl_c_during_get_leaves_a_usable_pool() -> None:
         go = threading.Event()
         def hold():
             go.wait(30)
+            time.sleep(0.3)  # the main thread is in its wait by now; a signal on the way there would wait too
             os.kill(os.getpid(), signal.SIGINT)
             release.wait(30)
             return "held"
@@ -188,8 +189,7 @@ def test_child_of_a_fork_has_a_fresh_pool_and_runs_none_of_the_parents_tasks() -
             except RuntimeError as error:
                 print("parent process" in str(error), flush=True)
             print(mp.parallel(abs)(-7).get(10), mp.statistics().submitted, flush=True)
-            release.set()
-            print(mp.shutdown(10), ran, flush=True)
+            print(mp.shutdown(10), ran, flush=True)  # and not release.set(): its lock may be held by a thread not here
             os._exit(0)
         os.waitpid(pid, 0)
         release.set()
@@ -251,18 +251,21 @@ def test_threads_that_cannot_start_cost_no_task() -> None:
     """With no thread to be had, the submitting thread does the work, and a warning says so."""
     result = run("""
         import makeparallel._core.staff as staff
-        real = staff.start_thread
-        def refuse(*args):
-            raise RuntimeError("can't start new thread")
-        staff.start_thread = refuse
+        real = staff.new_thread
+        class refuse(threading.Thread):
+            def __init__(self, *args):
+                super().__init__()
+            def start(self):
+                raise RuntimeError("can't start new thread")
+        staff.new_thread = refuse
         pool = mp.Pool(3)
         print(mp.gather([pool.submit(pow, n, 2) for n in range(5)]))
         def nested():
             return pool.submit(abs, -9).get()
         print(pool.submit(nested).get(30))
-        staff.start_thread = real
+        staff.new_thread = real
         print(pool.submit(threading.current_thread).get(30).name)
-        staff.start_thread = refuse
+        staff.new_thread = refuse
         print(mp.gather([pool.submit(pow, n, 2) for n in range(5)]), pool.shutdown(10))
         pool._check()
     """)

@@ -4,8 +4,10 @@ import pytest
 
 import makeparallel as mp
 from makeparallel._core import idle as idle_module
-from makeparallel._core.idle import leave_seat, retake_seat, spin
+from makeparallel._core.entries import CANCELLED
+from makeparallel._core.idle import Opening, Seat, leave_seat, retake_seat, wake_one
 from makeparallel._core.scheduler import Scheduler
+from makeparallel._core.staff import remove_seat
 from makeparallel._core.worker import Worker
 from makeparallel._handle import AsyncHandle
 from makeparallel._pool import copy_context
@@ -30,18 +32,24 @@ def make_task() -> "AsyncHandle[int]":
     return AsyncHandle.make(copy_context(), abs, (1,), {}, "abs")  # type: ignore[return-value]
 
 
+def sit(home: Scheduler, index: int) -> tuple[Worker, Seat]:
+    """Let a new worker sit on the first seat; nothing else is idle."""
+    worker = make_worker(home, index)
+    opening = next(entry for entry in home.idle if entry.seat is home.seats[0])
+    home.idle.clear()
+    assert opening.take(worker)
+    return worker, opening.seat
+
+
 @pytest.mark.proves("I3")
 def test_worker_that_returns_leaves_the_sleeper_on_its_old_seat_announced() -> None:
     """A worker back from a wait must not withdraw the announcement of who sits on its old seat now."""
     home = make_scheduler(1)
-    first, spare = make_worker(home, 1), make_worker(home, 2)
-    (seat,) = home.seats
-    home.idle.clear()
-    assert seat.sit(first)
+    (first, seat), spare = sit(home, 1), make_worker(home, 2)
     lent = leave_seat(first)  # 1. first lends its seat
-    assert lent is seat
-    home.idle.remove(seat)  # 2. a submitter takes the vacant seat off the idle deque ...
-    assert seat.sit(spare)  # 3. ... and has it staffed
+    assert [lent] == list(home.idle)
+    assert lent is home.idle.pop()  # 2. a submitter takes the opening off the idle deque ...
+    assert lent.take(spare)  # 3. ... and has it filled
     home.idle.append(seat)  # 4. the spare finds no more work, and parks
     retake_seat(first, lent)  # 5. first comes back
     assert [seat] == list(home.idle)
@@ -50,19 +58,39 @@ def test_worker_that_returns_leaves_the_sleeper_on_its_old_seat_announced() -> N
 
 
 @pytest.mark.proves("P2")
-def test_wake_up_spent_on_a_seat_that_was_retaken_is_passed_on() -> None:
-    """A wake-up for a vacant seat must reach somebody, when the seat's old worker sits down first."""
+def test_worker_that_returns_does_not_take_an_opening_that_was_woken() -> None:
+    """Who takes an opening off the idle deque fills it; the worker that left goes on without a seat."""
     home = make_scheduler(2)
-    first = make_worker(home, 1)
-    seat, other = home.seats
-    home.idle.clear()
-    assert seat.sit(first)
+    first, _ = sit(home, 1)
     lent = leave_seat(first)
-    home.idle.appendleft(other)  # another vacant seat
     home.injector.append(make_task())  # 1. a submitter pushes ...
-    home.idle.remove(seat)  # 2. ... and takes the vacant seat off the idle deque
-    retake_seat(first, lent)  # 3. its old worker sits down before the seat is staffed
-    assert [other] == home.staffed  # type: ignore[attr-defined]
+    assert lent is home.idle.pop()  # 2. ... and takes the opening
+    retake_seat(first, lent)  # 3. the worker that left comes back
+    assert first.seat is None
+    spare = make_worker(home, 2)
+    assert lent.take(spare)  # 4. the opening is filled, and its worker will find the task
+    assert not lent.take(make_worker(home, 3))  # a second worker, sent by a repeated wake-up, is not needed
+
+
+@pytest.mark.proves("I3")
+def test_seat_that_closes_while_its_worker_leaves_is_not_announced() -> None:
+    """A resize between the worker's getting up and its announcement still removes the seat."""
+    home = make_scheduler(2)
+    worker, seat = sit(home, 1)
+    seat.local.append(make_task())
+
+    class LateQueue(type(home.idle)):  # type: ignore[misc]
+        """Shrinks the pool just before the opening is announced."""
+
+        def appendleft(self, entry: object) -> None:
+            seat.closing = True  # what resize does first; then it finds no opening, and rings the bell
+            super().appendleft(entry)
+
+    home.idle = LateQueue()
+    leave_seat(worker)
+    assert [] == list(home.idle)
+    assert seat not in home.seats
+    assert 1 == len(home.injector)
 
 
 @pytest.mark.proves("I3")
@@ -70,11 +98,9 @@ def test_tasks_pushed_as_a_spin_times_out_wake_a_second_worker(monkeypatch: pyte
     """Submitters wake nobody during a spin; when it ends without finding their tasks, that is made good."""
     home = make_scheduler(2)
     home.spin_secs = 1.0
-    worker = make_worker(home, 1)
-    seat, other = home.seats
-    home.idle.clear()
-    assert seat.sit(worker)
-    home.idle.append(other)  # its worker sleeps, or it has none
+    worker, _ = sit(home, 1)
+    other = Opening(home.seats[1])
+    home.idle.append(other)
     clock = iter([0.0, 2.0])
     ran: list[object] = []
 
@@ -83,7 +109,7 @@ def test_tasks_pushed_as_a_spin_times_out_wake_a_second_worker(monkeypatch: pyte
         if moment > 1.0:  # 1. the spin is about to time out: two submits come, and see it spinning
             home.submit(make_task())
             home.submit(make_task())
-            assert home.staffed == []  # type: ignore[attr-defined]
+            assert [] == home.staffed  # type: ignore[attr-defined]
         return moment
 
     monkeypatch.setattr(idle_module, "now", late)
@@ -94,10 +120,85 @@ def test_tasks_pushed_as_a_spin_times_out_wake_a_second_worker(monkeypatch: pyte
 
     monkeypatch.setattr(AsyncHandle, "run_on", lambda task, on: stop(task))
     worker.work()  # 2. the worker goes on from its spin
-    assert len(ran) == 1
+    assert 1 == len(ran)
     assert [other] == home.staffed  # type: ignore[attr-defined]
-    monkeypatch.undo()
-    assert spin(worker) in (True, False)
+
+
+@pytest.mark.proves("I3")
+def test_worker_that_was_woken_wakes_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One wake-up may stand for many tasks: each worker that it wakes passes on."""
+    home = make_scheduler(3)
+    worker, _ = sit(home, 1)
+    others = [Opening(seat) for seat in home.seats[1:]]
+    home.idle.extend(others)
+    home.injector.extend(make_task() for _ in range(3))  # pushed while somebody spun: nobody was woken
+
+    def stop(task: object, on: Worker) -> None:
+        on.seat = None
+
+    monkeypatch.setattr(AsyncHandle, "run_on", stop)
+    worker.work()
+    assert [others[1]] == home.staffed  # type: ignore[attr-defined]
+
+
+@pytest.mark.proves("I1")
+def test_cancel_of_the_last_task_after_its_worker_slept_ends_the_drain() -> None:
+    """The canceller counts last: it has to look whether the pool is drained."""
+    home = make_scheduler(1)
+    task = home.submit(make_task())
+    home.advance(1)
+    rung: list[bool] = []
+
+    class Waiting:
+        """Stands for a thread in shutdown."""
+
+        def ring(self) -> None:
+            rung.append(home.drain.is_drained())
+
+    home.drain._waiting.append(Waiting())  # type: ignore[arg-type]
+    home.injector.clear()  # a worker took the entry, found no claim to be had, and sleeps
+    assert task.end(CANCELLED)
+    assert [True] == rung
+
+
+@pytest.mark.proves("I1")
+def test_tasks_of_a_seat_that_is_removed_during_the_stop_are_cancelled() -> None:
+    """What moves from a removed seat to the injector after the last sweep is swept once more."""
+    home = make_scheduler(2)
+    seat = home.seats[1]
+    task = make_task()
+    task._home = home
+    seat.local.append(task)
+    home.seats = home.seats[:1]  # 1. remove_seat has taken the seat out
+    home.drain.stop()  # 2. the stop sweeps
+    remove_seat(home, seat)  # 3. and goes on
+    assert task.is_cancelled()
+
+
+@pytest.mark.proves("I3")
+def test_too_deep_recursion_is_told_before_anything_happens() -> None:
+    """A wake-up or a cancel near the recursion limit raises, and changes nothing."""
+    home = make_scheduler(1)
+    task = home.submit(make_task())
+    home.idle.extend([Opening(home.seats[0])])
+    entries, outcomes = list(home.idle), []
+
+    def dive() -> None:
+        try:
+            dive()
+        except RecursionError:
+            for action in (lambda: wake_one(home), lambda: task.end(CANCELLED)):
+                try:
+                    action()
+                except RecursionError:
+                    outcomes.append("told")
+            raise
+
+    with pytest.raises(RecursionError):
+        dive()
+    assert outcomes[:2] == ["told", "told"]
+    if "told" in outcomes[:2]:
+        assert entries == list(home.idle) or home.staffed  # type: ignore[attr-defined]
 
 
 @pytest.mark.proves("I2")

@@ -1,18 +1,19 @@
 """Seats, and how a worker falls asleep on one and is woken.
 
 What it is: a pool has as many *seats* as it may run tasks at once. A seat has a deque of tasks, and a
-worker (a thread) that works it off. A seat is *idle* when its worker sleeps, or when it has none yet
-(nobody came so far, or the last worker left it to block); all idle seats stand in one deque. Waking an
-idle seat rings its worker's bell, or finds it a worker.
+worker (a thread) that works it off. What can be woken stands in the idle deque: a seat whose worker
+sleeps, or the *opening* of a seat that has no worker (nobody came so far, or it left the seat to block).
+Waking a seat rings its worker's bell; waking an opening finds it a worker.
 
 Guarantees: no wake-up is lost (I3); an idle pool makes no system calls (I7); a break (Ctrl-C) at any
-instruction of `wake_one` leaves no seat asleep that was taken off the idle deque.
+instruction of `wake_one` leaves nobody asleep who was taken off the idle deque. Who takes an opening
+off the idle deque is the only one to fill it.
 
 Assumes: C1, C2, C5 of `_sync`.
 See: README.md, P2 and P4.
 """
 
-from .._sync import Bell, Queue, fence, move, now
+from .._sync import Bell, Queue, fence, move, now, require_headroom
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,38 +35,57 @@ class Seat:
     harmless, merely out of order.
     """
 
-    __slots__ = ("bell", "closing", "index", "local", "vacancy")
+    __slots__ = ("bell", "closing", "index", "local")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.local: Queue[Any] = Queue()
         self.bell = Bell()
-        #: Holds one entry while nobody sits here; who pops it sits down (C1).
-        self.vacancy: list[None] = [None]
         #: Set when the pool shrinks: whoever sits here gets up when the running task is done.
         self.closing = False
 
-    def sit(self, worker: "Worker") -> bool:
-        """Let `worker` sit down; False if somebody else did."""
-        try:
-            self.vacancy.pop()
-        except IndexError:
-            return False
-        worker.seat = self
-        worker.local = self.local
-        return True
+    def wake(self, home: "Scheduler") -> None:
+        """Wake the worker that sleeps here. Doing it twice wakes once, or a second time for nothing."""
+        self.bell.ring()
+
+
+class Opening:
+    """A seat without a worker. A new object each time, so that an old one can't be taken for it."""
+
+    __slots__ = ("_token", "seat")
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+        self._token = [None]
+
+    @property
+    def index(self) -> int:
+        """The seat's."""
+        return self.seat.index
 
     def wake(self, home: "Scheduler") -> None:
-        """Have somebody look for work here. Doing it twice wakes once, or wakes for nothing."""
-        if self.vacancy:  # P2: it stood in the idle deque, whose lock made this entry visible
-            home.staff(self)
-        else:
-            self.bell.ring()
+        """Find a worker. After a break it is done twice; then only the first worker to come sits down."""
+        home.staff(self)
+
+    def take(self, worker: "Worker") -> bool:
+        """Let `worker` sit down; False if another one did. Whoever pops the token sits (C1)."""
+        try:
+            self._token.pop()
+        except IndexError:
+            return False
+        worker.seat = self.seat
+        worker.local = self.seat.local
+        return True
 
 
 def wake_one(home: "Scheduler") -> None:
-    """Wake one idle seat, if there is one; sleeping workers before seats that have none."""
-    popped: list[Seat] = []
+    """Wake one entry of the idle deque, if there is one; sleeping workers before openings.
+
+    Raises:
+        RecursionError: too little of the recursion limit is left; nothing was done.
+    """
+    require_headroom()  # a RecursionError halfway would leave in our hand what we took
+    popped: list[Seat | Opening] = []
     try:
         try:
             move(home.idle, popped)
@@ -73,9 +93,20 @@ def wake_one(home: "Scheduler") -> None:
             return
         popped[0].wake(home)
     except BaseException:
-        for seat in popped:  # a break: the seat is off the deque, so nobody else would wake it
-            seat.wake(home)
+        # A break: it is off the deque, so nobody else would wake it. No loop in a `try`: C7.
+        if popped:
+            popped[0].wake(home)
         raise
+
+
+def pass_on(home: "Scheduler") -> None:
+    """Wake one more if there is more work. Called by whoever has just found work after a pause (I3).
+
+    A wake-up may stand for several tasks (submitters wake nobody during a spin), so each worker that
+    it wakes looks whether there is something for another.
+    """
+    if fence(home.idle) and home.has_work():
+        wake_one(home)
 
 
 def spin(worker: "Worker") -> bool:
@@ -84,7 +115,7 @@ def spin(worker: "Worker") -> bool:
     A sleeping thread takes tens of microseconds to wake, and its waker a system call. While somebody
     spins, a submitter wakes nobody (it reads `spinning` after its fence on the idle deque). If that read
     is stale, then its fence came before ours below, and so did its push. So after *every* spin, also one
-    that found nothing, the caller looks for work, and if it finds more than it takes, wakes another (I3).
+    that found nothing, the caller looks for work, and if it finds some, passes on (`pass_on`).
     """
     home = worker.home
     if not home.spin_secs:
@@ -128,46 +159,42 @@ def park(worker: "Worker") -> bool:
     return True
 
 
-def withdraw(home: "Scheduler", seat: Seat) -> bool:
-    """Take an announcement back; False if somebody has taken the seat to wake it."""
+def withdraw(home: "Scheduler", entry: Seat | Opening) -> bool:
+    """Take an announcement back; False if somebody has taken it off the deque to wake it."""
     try:
-        home.idle.remove(seat)
+        home.idle.remove(entry)
     except ValueError:
         return False
     return True
 
 
-def leave_seat(worker: "Worker") -> Seat | None:
+def leave_seat(worker: "Worker") -> Opening | None:
     """P4: before a wait, give the seat to whoever is free; None if the worker has no seat.
 
-    The seat becomes an idle one without a worker, by the same protocol as parking.
+    The opening is announced by the same protocol as a sleeping worker's seat.
     """
     seat, home = worker.seat, worker.home
-    if seat is None:
-        return None
-    worker.seat = worker.local = None
-    if seat.closing:
-        home.remove_seat(seat)
-        return None
-    seat.vacancy.append(None)
-    home.idle.appendleft(seat)
-    # I3: look again after announcing
-    if home.has_work():
-        wake_one(home)
+    opening = None
+    if seat is not None:
+        worker.seat = worker.local = None
+        opening = Opening(seat)
+        home.idle.appendleft(opening)
+        # I3: look again after announcing. A resize sets `closing`, then looks for openings under the
+        # deque's lock: either it finds ours, or we see the mark.
+        if seat.closing and withdraw(home, opening):
+            home.remove_seat(seat)
+        elif home.has_work():
+            wake_one(home)
     if home.state:
-        home.drain.check()
-    return seat
+        home.drain.check()  # our wait may be what somebody's shutdown does not have to wait for
+    return opening
 
 
-def retake_seat(worker: "Worker", seat: Seat | None) -> None:
-    """After a wait: sit down again if the seat is still free.
+def retake_seat(worker: "Worker", opening: Opening | None) -> None:
+    """After a wait: sit down again if nobody was woken for the seat.
 
     Otherwise the body goes on without a seat, beside the spare worker that took it, and the worker
     goes to rest when the body ends. A pool is over its size for that long, and never under it.
     """
-    if seat is None:
-        return
-    # Sit down first: only then is the announcement in the idle deque, if there is one, surely ours, and
-    # not that of a worker that sat here meanwhile and sleeps.
-    if seat.sit(worker) and not withdraw(worker.home, seat) and worker.home.has_work():
-        wake_one(worker.home)  # I3: who took the announcement off woke a busy seat; pass it on
+    if opening is not None and withdraw(worker.home, opening):
+        opening.take(worker)

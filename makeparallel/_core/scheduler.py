@@ -12,9 +12,9 @@ See: README.md, P2 and P6.
 """
 
 from .._errors import PoolShutdownError
-from .._sync import Queue, RLock, fence, get_ident
+from .._sync import Queue, RLock, fence, get_ident, new_thread
 from .entries import CANCELLED, TIMED_OUT, Terms
-from .idle import CLOSING, FORKED, OPEN, STOPPED, Seat, wake_one
+from .idle import CLOSING, FORKED, OPEN, STOPPED, Opening, Seat, pass_on, wake_one
 from .room import Room
 from .shutdown import Drain
 from .staff import remove_seat, resize, staff, worker_ended
@@ -54,7 +54,7 @@ class Scheduler:
         self.bench_limit = workers + 4
         # Racy by design (P2): their own locks order all access
         self.injector: Queue[Any] = Queue()
-        self.idle: Queue[Seat] = Queue()
+        self.idle: Queue[Seat | Opening] = Queue()
         self.bench: list[Worker] = []  # workers without a seat
         self.ended: list[Worker] = []  # records of threads that are gone
         self.roster: list[Worker] = []  # all records
@@ -67,7 +67,7 @@ class Scheduler:
         self.spinning = False
         self.started = False
         self._dead = 0
-        self.idle.extend(self.seats)
+        self.idle.extend(map(Opening, self.seats))
 
     def advance(self, state: int) -> None:
         """Go on to `state`; states never go back."""
@@ -154,12 +154,15 @@ class Scheduler:
         self.injector.append(chore)
         if fence(self.idle):
             wake_one(self)
-        if self.state >= STOPPED:
-            self.drain.sweep()
+        if self.state >= STOPPED and get_ident() not in WORKERS:  # a worker looks once more before it ends
+            try:  # P7: not in the calling thread, which may be the supervisor, or in a finalizer
+                new_thread(self.drain.sweep, f"{self.prefix}-late").start()
+            except RuntimeError:  # the interpreter is ending: here or never
+                self.drain.sweep()
 
     def report_unseen(self, name: str, task_id: str, error: BaseException) -> None:
         """Have a worker report an error that nobody looked at. Safe from a finalizer (I9)."""
-        if self.state < FORKED:
+        if self.state != FORKED:
             self.add_chore(_Unseen(self, name, task_id, error))
 
     def has_work(self) -> bool:
@@ -177,8 +180,8 @@ class Scheduler:
                 f"this task belongs to pool {self.name!r} of the parent process, and will not finish in a "
                 "forked child; submit it again here"
             )
-        if self.state < STOPPED and fence(self.idle) and self.has_work():
-            wake_one(self)
+        if self.state < STOPPED:
+            pass_on(self)
 
     def return_permit(self, terms: Terms) -> None:
         """The task waits no longer: make room for another."""
@@ -208,14 +211,15 @@ class Scheduler:
                         break
                     if not isinstance(entry, Task) or entry._outcome() is None:
                         queue.append(entry)
-            if fence(self.idle) and self.has_work():
-                wake_one(self)  # I3: somebody may have looked while we held an entry in hand
+            if self.state >= STOPPED:
+                self.drain.sweep()
+            pass_on(self)  # I3: somebody may have looked while we held an entry in hand
 
     # --- seats and workers, for the modules below staff.py -----------------------------------------
 
-    def staff(self, seat: Seat) -> None:
+    def staff(self, opening: Opening) -> None:
         """Find a worker for a seat that has none."""
-        staff(self, seat)
+        staff(self, opening)
 
     def worker_ended(self, worker: Worker) -> None:
         """A worker's thread is about to end."""

@@ -137,7 +137,7 @@ class Drain:
         exempt = self._inside[:]
         if exempt:
             for worker in self._home.roster[:]:
-                if worker not in exempt and worker.waits_for_any(exempt):
+                if worker not in exempt and worker.leads_to(exempt, []):
                     exempt.append(worker)
         return exempt
 
@@ -157,7 +157,7 @@ class Drain:
         exempt = self._exempt()
         for worker in self._home.roster[:]:
             thread = worker.thread
-            if thread is None or thread.ident == me or worker in exempt:
+            if thread is None or thread.ident in (None, me) or worker in exempt:
                 continue
             thread.join(None if deadline is None else max(deadline - now(), 0.05))
             if thread.is_alive():

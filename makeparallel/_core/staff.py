@@ -6,8 +6,8 @@ Guarantees: a thread starts only when a seat has work to do; one that can't be s
 never a task: the other workers do the work, and if there are none, the thread that needed one.
 """
 
-from .._sync import fence, get_ident, start_thread
-from .idle import Seat, wake_one
+from .._sync import fence, get_ident, new_thread, snapshot
+from .idle import STOPPED, Opening, Seat, pass_on, withdraw
 from .worker import WORKERS, Worker, next_tally
 
 TYPE_CHECKING = False
@@ -15,29 +15,32 @@ if TYPE_CHECKING:
     from .scheduler import Scheduler
 
 
-def staff(home: "Scheduler", seat: Seat) -> None:
+def staff(home: "Scheduler", opening: Opening) -> None:
     """Find a worker for a seat that has none: from the bench, or a new thread."""
     try:
         worker = home.bench.pop()
     except IndexError:
         pass
     else:
-        worker.offered = seat
+        worker.offered = opening
         worker.bell.ring()
         return
     if not home.started:
         home.started = True
         home.on_start()
     worker = _record(home)
+    thread = worker.thread = new_thread(worker.main, f"{home.prefix}-{opening.index}", opening)
     try:
-        worker.thread = start_thread(worker.main, f"{home.prefix}-{seat.index}", seat)
+        thread.start()
     except (RuntimeError, MemoryError) as error:
         home.ended.append(worker)
         home.on_degraded(home.name, error)
-        if any(not other.vacancy for other in home.seats):
-            home.idle.appendleft(seat)  # a later submit tries again
+        if any(other.seat is not None for other in home.roster[:]):
+            # It will look for work before it sleeps, and announce an opening before it blocks; a stale
+            # look at its seat is made good by its own look after that announcement (P2).
+            home.idle.appendleft(opening)
         else:
-            _work_here(home, seat)
+            _work_here(home, opening)
 
 
 def _record(home: "Scheduler") -> Worker:
@@ -50,21 +53,25 @@ def _record(home: "Scheduler") -> Worker:
         return worker
 
 
-def _work_here(home: "Scheduler", seat: Seat) -> None:
+def _work_here(home: "Scheduler", opening: Opening) -> None:
     """Work the queues off in the calling thread: the pool has no other."""
     ident = get_ident()
     before = WORKERS.get(ident)
     worker = _record(home)
+    worker.thread = None
+    seat = opening.seat
     WORKERS[ident] = worker
     try:
-        while seat.sit(worker):
+        while opening.take(worker):
             _run_all(worker, seat)
+            if worker.seat is not seat:
+                break  # a body lent it, and a thread was to be had after all
             worker.get_up()
-            home.idle.appendleft(seat)
+            opening = Opening(seat)
+            home.idle.appendleft(opening)
             # I3: look again after announcing
-            if not home.has_work() or not _take_idle(home, seat):
+            if not home.has_work() or not withdraw(home, opening):
                 break
-            seat.vacancy.append(None)
     finally:
         if before is None:
             del WORKERS[ident]
@@ -87,6 +94,8 @@ def worker_ended(home: "Scheduler", worker: Worker) -> None:
     fence(home.idle)  # our counts come before the next worker's look at all counts
     if home.state:
         home.drain.check()
+    if home.state >= STOPPED:
+        home.drain.sweep()
 
 
 def resize(home: "Scheduler", workers: int) -> None:
@@ -100,28 +109,16 @@ def resize(home: "Scheduler", workers: int) -> None:
         for seat in removed:
             seat.closing = True
         home.seats = (*home.seats, *added)
-        home.idle.extendleft(added)
+        home.idle.extendleft(map(Opening, added))
     for _ in added:
-        if home.has_work():
-            wake_one(home)
+        pass_on(home)
+    fence(home.idle)  # P2: who leaves a seat from here on sees that it is closing
+    openings = [entry for entry in snapshot(home.idle) if isinstance(entry, Opening) and entry.seat.closing]
+    for opening in openings:
+        if withdraw(home, opening):
+            remove_seat(home, opening.seat)
     for seat in removed:
-        if _take_idle(home, seat):
-            remove_seat(home, seat)  # nobody sat there
-        else:
-            seat.bell.ring()  # its worker gets up by itself
-
-
-def _take_idle(home: "Scheduler", seat: Seat) -> bool:
-    """Take a seat without a worker off the idle deque, and sit on it in thought; False if it isn't one."""
-    try:
-        seat.vacancy.pop()
-    except IndexError:
-        return False
-    try:
-        home.idle.remove(seat)
-    except ValueError:  # somebody is about to staff it; the worker will find no vacancy, and rest
-        pass
-    return True
+        seat.bell.ring()  # a worker that sleeps there gets up
 
 
 def remove_seat(home: "Scheduler", seat: Seat) -> None:
@@ -133,5 +130,7 @@ def remove_seat(home: "Scheduler", seat: Seat) -> None:
             home.injector.append(seat.local.popleft())
         except IndexError:
             break
-    if fence(home.idle) and home.has_work():
-        wake_one(home)
+    if home.state >= STOPPED:
+        home.drain.sweep()  # I1: the stop may have swept while the seat was in neither place
+    for _ in home.seats:
+        pass_on(home)

@@ -11,7 +11,7 @@ Assumes: C1 (a list's lock orders its operations) and C4 (where a break can fall
 See: README.md, P1.
 """
 
-from .._sync import Ledger, now
+from .._sync import Ledger, now, require_headroom
 from .entries import FAILED, SUCCEEDED, TIMED_OUT, Callbacks, Claimant, Failure, Terms, Watcher
 
 TYPE_CHECKING = False
@@ -116,10 +116,12 @@ class Task:
         if terms is not None and not self._begin(terms, worker):
             return
         self._start = now()
-        worker.stack.append(self)
         if terms is not None and terms.timeout is not None:
             terms.deadline = self._start + terms.timeout
+            worker.stack.append(self)
             worker.home.watch(terms.deadline)  # after the append: the supervisor looks at stacks
+        else:
+            worker.stack.append(self)
         try:
             outcome: Outcome = (SUCCEEDED, context.run(fn, *args, **kwargs), now())
         except BaseException as error:  # SystemExit and KeyboardInterrupt end the task, never the worker
@@ -202,6 +204,7 @@ class Task:
         Safe from a finalizer (I9), and against a break (Ctrl-C) at any instruction: every step can be
         repeated, and is, before the break goes on.
         """
+        require_headroom()
         outcome: Outcome = (state, None, now())
         tally = self._home.tally()
         counted = 0
@@ -217,6 +220,8 @@ class Task:
                 self._fire_all(before)
             elif any(isinstance(entry, Watcher) for entry in before):
                 self._home.add_chore(Callbacks(self, before))
+            if self._home.state:
+                self._home.drain.check()  # it may have been the last one, and its worker may sleep already
         except BaseException:
             self._mend(outcome, tally, counted)
             raise
@@ -241,6 +246,8 @@ class Task:
             tally.ended[slot] += 1  # C4: the count and its store cannot be parted by anything but a break
         self._wake_all(before)
         self._home.add_chore(Callbacks(self, before))
+        if self._home.state:
+            self._home.drain.check()
 
     # --- watching --------------------------------------------------------------------------------
 

@@ -12,13 +12,16 @@ See: README.md, P4.
 
 import sys
 
-from .._sync import get_ident, now
+from .._sync import Bell, get_ident, now
 from .entries import Waiter
+from .idle import leave_seat, retake_seat
 from .task import Task
-from .worker import WORKERS, Worker
+from .worker import FOLLOWED, WORKERS, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .task import Outcome
 
 
@@ -48,47 +51,55 @@ def _wait_inside(worker: Worker, task: Task, timeout: float | None) -> "Outcome 
             worker.unqueue(task)
             task._run(worker)
             return task._outcome()
-        worker.waiting.append(task)
-        try:
-            _refuse_cycle(worker, task)
-            waiter = Waiter()
-            outcome = task._watch(waiter)
-            if outcome is None:
-                task._home.before_wait()
-                worker.block(waiter.bell, timeout)
-                task._unwatch(waiter)
-                outcome = task._outcome()
-            return outcome
-        finally:
-            worker.waiting.pop()
+        waiter = Waiter()
+        outcome = task._watch(waiter)
+        if outcome is None:
+            task._home.before_wait()
+            block_inside(worker, (task,), waiter.bell, timeout)
+            outcome = task._outcome()
+        task._unwatch(waiter)
+        return outcome
     finally:
         task = None  # type: ignore[assignment]  # I5: see Task._run
 
 
-def _refuse_cycle(worker: Worker, task: Task) -> None:
-    """P4: raise if the task we wait for waits, directly or not, for one on our own stack.
+def block_inside(worker: Worker, tasks: "Iterable[Task]", bell: Bell, timeout: float | None) -> bool:
+    """Lend the seat and wait for `bell`, which any of `tasks` rings; True if it rang.
+
+    Raises:
+        RuntimeError: the wait closes a cycle.
+    """
+    worker.waiting.append(tasks)
+    try:
+        _refuse_cycle(worker, tasks)
+        opening = leave_seat(worker)
+        try:
+            return bell.wait(timeout)
+        finally:
+            retake_seat(worker, opening)
+    finally:
+        worker.waiting.pop()
+
+
+def _refuse_cycle(worker: Worker, tasks: "Iterable[Task]") -> None:
+    """P4: raise if all we wait for waits, directly or not, for a task on our own stack.
 
     Each worker announces its wait (a locked append) before it follows the others' announcements
     (locked slices). Of the workers of a cycle, at least one announces before all its looks and
     after all others' announcements in the locks' order; that one sees the cycle. Two may see it.
     """
-    chain = [task]
-    while True:
-        runner = task._claimant()
-        if runner is None:
-            return
-        if runner is worker:
-            break
-        next_one = runner.waiting[-1:]
-        if not next_one or next_one[0] in chain:
-            return
-        task = next_one[0]
-        chain.append(task)
-    names = [f"{link._label!r} (id {link.get_task_id()})" for link in [*worker.stack[-1:], *chain]]
-    raise RuntimeError(
-        f"deadlock: {' waits for '.join(names)}, which waits for the first; "
-        "a task must not wait for itself or for one that waits for it"
-    )
+    awaited = list(tasks)[:FOLLOWED]
+    if len(awaited) == FOLLOWED:
+        return
+    runners = [task._claimant() for task in awaited]
+    seen: list[Worker] = []
+    if all(runner is not None and runner.leads_to([worker], seen) for runner in runners):
+        names = [f"{task._label!r} (id {task.get_task_id()})" for task in awaited[:3]]
+        mine = "".join(f"task {task._label!r} (id {task.get_task_id()}) waits for " for task in worker.stack[-1:])
+        raise RuntimeError(
+            f"deadlock: {mine}{', '.join(names)}, which can't finish before it does; "
+            "a task must not wait for itself or for one that waits for it"
+        )
 
 
 def _has_room() -> bool:

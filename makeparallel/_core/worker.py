@@ -12,11 +12,12 @@ See: README.md, P3.
 
 from .._sync import Bell, Queue, count, fence, get_ident
 from .entries import Claimant
-from .idle import STOPPED, Seat, leave_seat, park, retake_seat, spin, wake_one
+from .idle import STOPPED, Opening, Seat, park, pass_on, spin
 from .task import TALLY_BITS, Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from .scheduler import Scheduler
@@ -30,6 +31,10 @@ _numbers = count(1)
 
 #: The worker of each thread that is one. A dict: reads take no lock, each thread writes its own key.
 WORKERS: "dict[int, Worker]" = {}
+
+
+#: A wait for this many tasks or more is taken to go on by itself: following it would cost too much.
+FOLLOWED = 64
 
 
 class Tally:
@@ -70,9 +75,10 @@ class Worker(Tally, Claimant):
         self.random = index * 2654435761 + 1
         # Racy by design: the owner appends and pops, others take slices (C1)
         self.stack: list[Task] = []  # the running task, above those that wait for it inline (P4)
-        self.waiting: list[Task] = []  # what the running task waits for
+        #: What the running task waits for: any one of these. The innermost wait is the last entry.
+        self.waiting: list[Iterable[Task]] = []
         # Written by whoever took this worker off the bench, before its bell rings
-        self.offered: Seat | None = None
+        self.offered: Opening | None = None
         self.bell = Bell()
         # For diagnosis
         self.thread: Any = None
@@ -80,15 +86,15 @@ class Worker(Tally, Claimant):
 
     # --- the loop --------------------------------------------------------------------------------
 
-    def main(self, seat: Seat | None) -> None:
+    def main(self, opening: Opening | None) -> None:
         """Be the thread: sit and work, rest on the bench, until the pool stops."""
         ident = self.ident = get_ident()
         WORKERS[ident] = self
         try:
-            while seat is not None:
-                if seat.sit(self):
+            while opening is not None:
+                if opening.take(self):
                     self.work()
-                seat = self._rest()
+                opening = self._rest()
         finally:
             del WORKERS[ident]
             self.home.worker_ended(self)
@@ -99,6 +105,7 @@ class Worker(Tally, Claimant):
         assert seat is not None
         local = seat.local
         turn = 0
+        fresh = True  # after a pause: whoever woke us may have done so for more than one task
         while self.seat is seat:
             turn += 1
             task = None
@@ -113,12 +120,16 @@ class Worker(Tally, Claimant):
                 task = self.search(local)
                 if task is None and spin(self):
                     task = self.search(local)
-                    if task is not None and self.home.has_work():
-                        wake_one(self.home)  # I3: submitters relied on the spin, and woke nobody
+                    fresh = True  # submitters relied on the spin, and woke nobody
             if task is not None:
+                if fresh:
+                    fresh = False
+                    pass_on(self.home)
                 task.run_on(self)
                 task = None  # I5: not while asleep
-            elif not park(self):
+            elif park(self):
+                fresh = True
+            else:
                 break
         self.get_up()
 
@@ -156,15 +167,13 @@ class Worker(Tally, Claimant):
             self.seat = self.local = None
             if seat.closing:
                 self.home.remove_seat(seat)
-            else:
-                seat.vacancy.append(None)
 
-    def _rest(self) -> Seat | None:
-        """Wait on the bench for a seat; None if the thread is not needed any more."""
+    def _rest(self) -> Opening | None:
+        """Wait on the bench for an opening; None if the thread is not needed any more."""
         home, bench = self.home, self.home.bench
         # Whoever woke us may have counted on us for a task that we now don't run: pass it on (I3).
-        if home.has_work() and home.state < STOPPED:
-            wake_one(home)
+        if home.state < STOPPED:
+            pass_on(home)
         bench.append(self)
         fence(home.idle)  # our counts come before the next worker's look at all counts
         if home.state:
@@ -178,31 +187,27 @@ class Worker(Tally, Claimant):
                     if home.state >= STOPPED:
                         return None
             self.bell.wait()
-        seat, self.offered = self.offered, None
-        return seat
+        opening, self.offered = self.offered, None
+        return opening
 
     # --- P4: waiting inside a task: see waiting.py -----------------------------------------------
 
-    def block(self, bell: Bell, timeout: float | None) -> bool:
-        """Wait for `bell` with the seat lent to somebody else; True if it rang."""
-        seat = leave_seat(self)
-        try:
-            return bell.wait(timeout)
-        finally:
-            retake_seat(self, seat)
+    def leads_to(self, goals: "list[Worker]", seen: "list[Worker]") -> bool:
+        """True if this worker's task can't go on before a task of one of `goals` does.
 
-    def waits_for_any(self, others: "list[Worker]") -> bool:
-        """True if this worker's task waits, directly or not, for a task of one of `others`."""
-        link = self
-        for _ in range(len(self.home.roster)):
-            waiting = link.waiting[-1:]
-            runner = waiting[0]._claimant() if waiting else None
-            if runner is None:
-                return False
-            if runner in others:
-                return True
-            link = runner
-        return False
+        That is so if each task that it waits for is run by a goal, or by a worker that leads to one.
+        """
+        if self in goals:
+            return True
+        waits = self.waiting[-1:]
+        if self in seen or not waits:
+            return False
+        seen.append(self)
+        # list(): one locked operation, also on the dict that a wait for many hands changes (C1)
+        runners = [task._claimant() for task in list(waits[0])[:FOLLOWED]]
+        return 0 < len(runners) < FOLLOWED and all(
+            runner is not None and runner.leads_to(goals, seen) for runner in runners
+        )
 
     def unqueue(self, task: Task) -> None:
         """Take a task that was claimed inline off our own deque, where it usually is the newest."""
@@ -216,6 +221,7 @@ class Worker(Tally, Claimant):
                     first = local.popleft()
                     if first is not task:  # a thief took ours in between, and drops it
                         local.appendleft(first)
+                        pass_on(self.home)  # I3: somebody may have looked while we held it in hand
                     return
             except IndexError:
                 return
