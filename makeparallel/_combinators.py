@@ -16,7 +16,9 @@ from ._sync import Bell, Queue, get_ident, now
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any
+    from typing import Any, Literal, overload
+
+    from ._errors import TaskError
 
 FIRST_COMPLETED = "FIRST_COMPLETED"
 FIRST_EXCEPTION = "FIRST_EXCEPTION"
@@ -69,9 +71,10 @@ def check_handles(handles: "Iterable[AsyncHandle[Any]]", function: str) -> "list
     if isinstance(handles, AsyncHandle):
         raise TypeError(f"{function}({handles!r}): must be an iterable of handles; put the handle in a list")
     try:
-        listed = list(handles)
+        iterator = iter(handles)
     except TypeError:
         raise TypeError(f"{function}({handles!r}): must be an iterable of AsyncHandle") from None
+    listed = list(iterator)  # an error of the user's own generator comes out as it is
     for index, handle in enumerate(listed):
         if not isinstance(handle, AsyncHandle):
             raise TypeError(
@@ -79,6 +82,21 @@ def check_handles(handles: "Iterable[AsyncHandle[Any]]", function: str) -> "list
                 "@mp.parallel function returned"
             )
     return listed
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def gather[R](
+        handles: "Iterable[AsyncHandle[R]]",
+        *,
+        on_error: "Literal['raise', 'skip']" = "raise",
+        timeout: float | None = None,
+    ) -> "list[R]": ...
+    @overload
+    def gather[R](
+        handles: "Iterable[AsyncHandle[R]]", *, on_error: str, timeout: float | None = None
+    ) -> "list[R | TaskError]": ...
 
 
 def gather[R](
@@ -104,7 +122,8 @@ def gather[R](
     Thread-safety: reentrant.
     """
     check_choice(on_error, "on_error", ("raise", "skip", "return"))
-    deadline = deadline_after(check_seconds(timeout, "timeout"))
+    seconds = check_seconds(timeout, "timeout")
+    deadline = deadline_after(seconds)
     listed = check_handles(handles, "gather")
     results: list[Any] = []
     try:
@@ -112,7 +131,7 @@ def gather[R](
             outcome = await_outcome(handle, None if deadline is None else max(deadline - now(), 0.0))
             if outcome is None:
                 raise TimeoutError(
-                    f"gather(): {done} of {len(listed)} tasks had finished within {timeout:g} s, in order"
+                    f"gather(): {done} of {len(listed)} tasks had finished within {seconds:g} s, in order"
                 )
             if outcome[0] == SUCCEEDED:
                 results.append(outcome[1])
@@ -140,12 +159,12 @@ def as_completed[R](handles: "Iterable[AsyncHandle[R]]", timeout: float | None =
 
     Thread-safety: reentrant; the iterator is for one thread.
     """
-    deadline = deadline_after(check_seconds(timeout, "timeout"))
-    return _completed(dict.fromkeys(check_handles(handles, "as_completed")), deadline, timeout)
+    seconds = check_seconds(timeout, "timeout")
+    return _completed(dict.fromkeys(check_handles(handles, "as_completed")), deadline_after(seconds), seconds)
 
 
 def _completed(
-    waiting: "dict[AsyncHandle[Any], None]", deadline: float | None, timeout: float | None
+    waiting: "dict[AsyncHandle[Any], None]", deadline: float | None, seconds: float | None
 ) -> "Iterator[AsyncHandle[Any]]":
     total = len(waiting)
     collector = Collector()
@@ -159,13 +178,14 @@ def _completed(
                     if collector.finished:
                         continue
                     raise TimeoutError(
-                        f"as_completed(): {total - len(waiting)} of {total} tasks had finished within {timeout:g} s"
+                        f"as_completed(): {total - len(waiting)} of {total} tasks had finished within {seconds:g} s"
                     ) from None
                 continue
             if handle in waiting:
                 del waiting[handle]
-                yield handle
-                handle = None  # I5: the iterator keeps nothing that it has handed out
+                ready = [handle]
+                del handle  # I5: the iterator keeps nothing that it has handed out
+                yield ready.pop()
     finally:
         collector.unregister(waiting)
 
@@ -194,12 +214,14 @@ def wait[R](
     collector.register(pending)
     try:
         while pending:
+            enough = False
             while collector.finished:
                 handle = collector.finished.popleft()
                 if handle in pending:
                     del pending[handle]
                     done.add(handle)
-            if not pending or _is_enough(done, return_when):
+                    enough = enough or _is_enough(handle, return_when)
+            if not pending or enough:
                 break
             if not collector.wait(pending, deadline) and not collector.finished:
                 break
@@ -208,9 +230,9 @@ def wait[R](
     return done, set(pending)
 
 
-def _is_enough(done: "set[AsyncHandle[Any]]", return_when: str) -> bool:
-    if return_when == FIRST_COMPLETED:
-        return bool(done)
+def _is_enough(handle: "AsyncHandle[Any]", return_when: str) -> bool:
+    """True if this finished handle ends the wait."""
     if return_when == FIRST_EXCEPTION:
-        return any(outcome is not None and outcome[0] != SUCCEEDED for outcome in (h._outcome() for h in done))
-    return False
+        outcome = handle._outcome()
+        return outcome is not None and outcome[0] != SUCCEEDED
+    return return_when == FIRST_COMPLETED

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 INFINITY = float("inf")
 ENVIRONMENT_WORKERS = "MAKEPARALLEL_WORKERS"
 MAX_WORKERS = 4096
+MAX_PENDING = 1_000_000
 
 
 class Unset:
@@ -95,6 +96,14 @@ def check_workers(value: object, name: str = "workers") -> int | None:
     if workers is not None and workers > MAX_WORKERS:
         raise ValueError(f"{name}={workers}: at most {MAX_WORKERS} workers; more threads than CPUs make nothing faster")
     return workers
+
+
+def check_pending(value: object, name: str = "max_pending") -> int | None:
+    """Check a bound on waiting tasks, or None for no bound."""
+    pending = check_count(value, name, "no limit")
+    if pending is not None and pending > MAX_PENDING:
+        raise ValueError(f"{name}={pending!r}: at most {MAX_PENDING}; use None for no limit")
+    return pending
 
 
 def check_bool(value: object, name: str) -> bool:

@@ -41,10 +41,8 @@ class ParallelFunction[**P, R](Decorated):
     Thread-safety: immutable; calling is internally synchronized.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_label", "_options", "_pool", "_timeout")
+    __slots__ = ("__dict__", "__weakref__", "_options", "_pool")
 
-    _label: str
-    _timeout: float | None
     _pool: Pool | None
     _options: TaskOptions
 
@@ -217,6 +215,19 @@ if TYPE_CHECKING:
 
     @overload
     def parallel[**P, R](func: "Callable[P, R]", /) -> "ParallelFunction[P, R]": ...
+    @overload
+    def parallel[**P, R](
+        func: "Callable[P, R]",
+        /,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        interrupt: bool = True,
+        max_memory_mb: float | None = None,
+        max_cpu_time_secs: float | None = None,
+        pool: Pool | None = None,
+        executor: None = None,
+    ) -> "ParallelFunction[P, R]": ...
     @overload
     def parallel(
         func: None = None,

@@ -70,18 +70,38 @@ class TaskError(Exception):
             f"{self.error_type}: {self.error_message}"
         )
         if self.metadata:
-            text += f" {self.metadata!r}"
-        return text.replace("\n", "\\n").replace("\r", "\\r")
+            text += f" {{{', '.join(f'{key!r}: {repr_of(value)}' for key, value in self.metadata.items())}}}"
+        return text if text.isprintable() else "".join(map(_printable, text))
 
     def __reduce__(self) -> "tuple[Callable[..., TaskError], tuple[object, ...]]":
         fields = (self.task_name, self.task_id, self.elapsed_time, self.error_type, self.error_message)
-        metadata = {key: _picklable(value, repr) for key, value in self.metadata.items()}
+        metadata = {key: _picklable(value, repr_of) for key, value in self.metadata.items()}
         cause = _picklable(self.__cause__, _cause_as_text)
         return _rebuild, (type(self), fields, metadata, cause, getattr(self, "__notes__", None))
 
 
+def text_of(error: BaseException) -> str:
+    """Return `str(error)`, whatever the user's class makes of it."""
+    try:
+        return str(error)
+    except Exception as problem:
+        return f"<no text: __str__ raised {type(problem).__name__}>"
+
+
+def repr_of(value: object) -> str:
+    """Return `repr(value)`, whatever the user's class makes of it."""
+    try:
+        return str(repr(value))
+    except Exception as problem:
+        return f"<{type(value).__qualname__}: __repr__ raised {type(problem).__name__}>"
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape", "replace").decode()
+
+
 def _picklable(value: object, as_text: "Callable[[Any], object]") -> object:
-    if value is None or isinstance(value, (str, int, float, bool)):
+    if type(value) in (type(None), str, int, float, bool):
         return value
     import pickle
 

@@ -17,9 +17,11 @@ CO_VARARGS_KEYWORDS, CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x08, 0x20
 class Decorated:
     """Marks what `parallel` returns, so that it can be unwrapped where a plain function is wanted."""
 
-    __slots__ = ("__wrapped__",)
+    __slots__ = ("__wrapped__", "_label", "_timeout")
 
     __wrapped__: "Callable[..., Any]"
+    _label: str
+    _timeout: float | None
 
 
 def unwrap(fn: "Callable[..., Any]") -> "Callable[..., Any]":
@@ -53,7 +55,7 @@ def _look_up_timeout(fn: "Callable[..., Any]") -> tuple[bool, bool]:
     return "timeout" in parameters, any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def check_function(fn: object) -> None:
+def check_function(fn: object, caller: str = "parallel") -> None:
     """Check that a call of `fn` can be a task.
 
     Raises:
@@ -61,11 +63,11 @@ def check_function(fn: object) -> None:
     """
     if isinstance(fn, (classmethod, property)):
         kind = type(fn).__name__
-        raise TypeError(f"parallel({fn!r}): put @{kind} above @mp.parallel, so that it is applied last")
+        raise TypeError(f"{caller}({fn!r}): put @{kind} above @mp.parallel, so that it is applied last")
     if isinstance(fn, type):
         return  # a class is called like a function
     if not callable(fn):
-        raise TypeError(f"parallel({fn!r}): must be a function or another callable, not {type(fn).__name__}")
+        raise TypeError(f"{caller}({fn!r}): must be a function or another callable, not {type(fn).__name__}")
     inner: Any = fn
     while True:
         if isinstance(inner, partial):
@@ -78,10 +80,10 @@ def check_function(fn: object) -> None:
     flags = 0 if code is None else code.co_flags
     if flags & CO_COROUTINE:
         raise TypeError(
-            f"parallel({function_name(fn)}): is a coroutine function (async def); use parallel_async for it"
+            f"{caller}({function_name(fn)}): is a coroutine function (async def); use parallel_async for it"
         )
     if flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
         raise TypeError(
-            f"parallel({function_name(fn)}): is a generator function, whose call runs nothing; "
+            f"{caller}({function_name(fn)}): is a generator function, whose call runs nothing; "
             "return a list, or put the loop in the function that calls parallel"
         )

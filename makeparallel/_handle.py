@@ -10,7 +10,7 @@ from ._config import check_seconds
 from ._core.entries import CANCELLED, FAILED, STATE_NAMES, SUCCEEDED, TIMED_OUT, Claimant, Failure
 from ._core.task import Task
 from ._core.waiting import await_outcome
-from ._errors import TaskError, TaskTimeoutError, later
+from ._errors import TaskError, TaskTimeoutError, later, text_of
 from ._sync import RLock, now
 
 TYPE_CHECKING = False
@@ -168,8 +168,8 @@ class AsyncHandle[R](Task):
         """Return the fraction last reported, 0.0 if none was, 1.0 after success."""
         fraction = 0.0
         for entry in self._ledger[:]:
-            if type(entry) is tuple and entry[0] == SUCCEEDED:
-                return 1.0
+            if type(entry) is tuple:
+                return 1.0 if entry[0] == SUCCEEDED else fraction
             if isinstance(entry, Report):
                 fraction = entry.fraction
         return fraction
@@ -296,7 +296,7 @@ class AsyncHandle[R](Task):
             assert isinstance(failure, Failure)
             failure.seen = True
             cause = failure.error
-            error = TaskError(*facts, type(cause).__qualname__, _text(cause), metadata)
+            error = TaskError(*facts, type(cause).__qualname__, text_of(cause), metadata)
             error.__cause__ = cause
             if failure.origin is not None:
                 error.add_note(f"submitted at {failure.origin}")
@@ -307,10 +307,3 @@ class AsyncHandle[R](Task):
         from ._types import TaskCancelledError  # a slow import, for those who need it
 
         return TaskCancelledError(*facts, "TaskCancelledError", "was cancelled", metadata)
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as problem:  # a user's __str__ may do anything
-        return f"<no text: __str__ raised {type(problem).__name__}>"

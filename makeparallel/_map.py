@@ -11,7 +11,7 @@ from ._core.entries import FAILED, SUCCEEDED, Terms
 from ._core.waiting import await_outcome, deadline_after
 from ._decorator import ParallelFunction, caller_line
 from ._default import default_pool
-from ._errors import TaskError, later
+from ._errors import TaskError, later, text_of
 from ._functions import Decorated, check_function, function_name, unwrap
 from ._handle import AsyncHandle
 from ._pool import Pool
@@ -19,7 +19,7 @@ from ._sync import now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 #: Chunks per worker, if none is given: enough to even out unequal items, few enough to cost little.
@@ -76,13 +76,9 @@ def parallel_map(
     if pool is not None and not isinstance(pool, Pool):
         raise TypeError(f"pool={pool!r}: must be a makeparallel.Pool or None, not {type(pool).__name__}")
     size = check_count(chunksize, "chunksize", "a chosen one")
-    deadline = deadline_after(check_seconds(timeout, "timeout"))
-    for position, iterable in enumerate(iterables):
-        if not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
-            raise TypeError(
-                f"parallel_map(): argument {position + 1} after the function, {iterable!r}, is not iterable"
-            )
-    items = list(zip(*iterables, strict=False))
+    seconds = check_seconds(timeout, "timeout")
+    deadline = deadline_after(seconds)
+    items = list(zip(*(_iterator(iterable, place) for place, iterable in enumerate(iterables, 1)), strict=False))
     label, own_timeout = function_name(func), None
     if isinstance(func, ParallelFunction):
         label, own_timeout = func._label, func._timeout
@@ -102,9 +98,9 @@ def parallel_map(
             handle._terms = Terms(own_timeout)
             handle._terms.origin = origin
             handles.append(handle)
-            home._scheduler.submit(handle)
+            home._scheduler.submit(handle, deadline)
         del items
-        return _collect(handles, deadline, timeout)
+        return _collect(handles, deadline, seconds)
     except BaseException:
         _cancel_all(handles)
         raise
@@ -112,10 +108,20 @@ def parallel_map(
         handles = None  # type: ignore[assignment]  # I5: see Task._run
 
 
+def _iterator(iterable: "Iterable[Any]", place: int) -> "Iterator[Any]":
+    try:
+        return iter(iterable)
+    except TypeError:
+        raise TypeError(f"parallel_map(): argument {place} after the function, {iterable!r}, is not iterable") from None
+
+
 def _cancel_all(handles: "list[AsyncHandle[Any]]") -> None:
     for handle in handles:
         if handle._number:  # it was submitted
             handle.cancel()
+            outcome = handle._outcome()
+            if outcome is not None and outcome[0] == FAILED:
+                outcome[1].seen = True  # the caller is told of the first error only
 
 
 def _run_chunk(function: "Callable[..., Any]", chunk: "list[tuple[Any, ...]]", start: int) -> "list[Any]":
@@ -130,13 +136,13 @@ def _run_chunk(function: "Callable[..., Any]", chunk: "list[tuple[Any, ...]]", s
     return results
 
 
-def _collect(handles: "list[AsyncHandle[Any]]", deadline: float | None, timeout: float | None) -> "list[Any]":
+def _collect(handles: "list[AsyncHandle[Any]]", deadline: float | None, seconds: float | None) -> "list[Any]":
     results: list[Any] = []
     try:
         for handle in handles:
             outcome = await_outcome(handle, None if deadline is None else max(deadline - now(), 0.0))
             if outcome is None:
-                raise TimeoutError(f"parallel_map() has not finished within {timeout:g} s; the rest is cancelled")
+                raise TimeoutError(f"parallel_map() has not finished within {seconds:g} s; the rest is cancelled")
             if outcome[0] != SUCCEEDED:
                 raise _with_index(handle, outcome, len(results))
             results += outcome[1]
@@ -153,7 +159,7 @@ def _with_index(handle: "AsyncHandle[Any]", outcome: "Any", index: int) -> TaskE
         index, original = cause.index, cause.__cause__
         assert original is not None
         error.error_type = type(original).__qualname__
-        error.error_message = str(original)
+        error.error_message = text_of(original)
         error.__cause__ = original
     error.task_name = f"{error.task_name}[{index}]"
     error.metadata["index"] = index

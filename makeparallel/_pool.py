@@ -7,14 +7,14 @@ finishes its tasks and then ends its threads.
 from contextvars import copy_context
 from weakref import WeakSet
 
-from ._config import UNSET, PoolOptions, check_choice, check_count, check_name, check_seconds, check_workers
+from ._config import UNSET, PoolOptions, check_choice, check_name, check_pending, check_seconds, check_workers
 from ._core.entries import Failure
 from ._core.idle import FORKED
 from ._core.scheduler import Scheduler
 from ._core.worker import forget_other_threads
 from ._cpus import usable_cpus
-from ._errors import later
-from ._functions import function_name, unwrap
+from ._errors import later, text_of
+from ._functions import Decorated, check_function, function_name, unwrap
 from ._gil import gil_reason, warn_if_gil
 from ._handle import AsyncHandle, reset_lock
 from ._log import log_error, log_warning
@@ -108,16 +108,20 @@ class Pool:
     def submit[**P, R](self, fn: "Callable[P, R]", /, *args: "P.args", **kwargs: "P.kwargs") -> AsyncHandle[R]:
         """Run `fn(*args, **kwargs)` as a task; return its handle at once.
 
-        All keywords go to the function; for a task with a timeout, use `pool.parallel(timeout=…)`.
+        All keywords go to the function; for a task with a timeout, use `pool.parallel(timeout=…)`. A decorated
+        function keeps its name and timeout.
 
         Raises:
-            TypeError: `fn` is not callable.
+            TypeError: `fn` is not callable, or is a coroutine or generator function.
             PoolShutdownError: the pool was shut down.
             PoolFullError: the pool is full, and was told not to wait.
         """
-        if not callable(fn):
-            raise TypeError(f"submit({fn!r}): must be a function or another callable")
-        handle = AsyncHandle.make(copy_context(), unwrap(fn), args, kwargs, function_name(fn))
+        name, timeout = function_name(fn), None
+        if isinstance(fn, Decorated):
+            name, timeout = fn._label, fn._timeout
+        else:
+            check_function(fn, "submit")
+        handle = AsyncHandle.make(copy_context(), unwrap(fn), args, kwargs, name, timeout)
         return self._scheduler.submit(handle)  # type: ignore[return-value]
 
     if TYPE_CHECKING:
@@ -238,7 +242,7 @@ def check_pool_options(workers: object, max_pending: object, when_full: object, 
     """Check the options that `Pool` and `configure` share."""
     return PoolOptions(
         check_workers(workers),
-        check_count(max_pending, "max_pending", "no limit"),
+        check_pending(max_pending),
         check_choice(when_full, "when_full", ("wait", "raise")),
         prefix,
     )
@@ -306,7 +310,7 @@ def after_fork_in_child() -> None:
 def _report_unseen(name: str, task_id: str, error: BaseException) -> None:
     log_error(
         "task %r (id %s) failed, and nobody looked at its error: %s: %s",
-        name, task_id, type(error).__qualname__, error, error=error,
+        name, task_id, type(error).__qualname__, text_of(error), error=error,
     )  # fmt: skip
 
 

@@ -1,5 +1,4 @@
 """The decorator, as the contract has it: what it wraps, what it keeps, which keyword goes where, what it refuses."""
-# ruff: noqa: SIM300 - the expected value stands first
 
 import copy
 import functools
@@ -19,7 +18,7 @@ import pytest
 
 import makeparallel as mp
 
-LIMIT = 60  # seconds: far more than anything here takes, so that a hang becomes a failure
+LIMIT = 30  # seconds: far more than anything here takes, so that a hang becomes a failure
 
 
 # --- module level, so that pickle finds them by name ------------------------------------------------

@@ -10,7 +10,7 @@ Assumes: C1, C2, C5 of `_sync`.
 """
 
 from .._errors import PoolFullError
-from .._sync import Bell, Queue, fence, move, snapshot
+from .._sync import Bell, Queue, fence, move, now, snapshot
 from .entries import Terms
 from .idle import leave_seat, retake_seat
 
@@ -37,12 +37,13 @@ class Room:
         self._permits: Queue[None] = Queue([None] * limit)
         self._waiters: Queue[Bell] = Queue()
 
-    def enter(self, terms: Terms, worker: "Worker | None") -> None:
+    def enter(self, terms: Terms, worker: "Worker | None", deadline: float | None) -> None:
         """Take a permit, waiting for it if the pool was told to; a worker lends its seat meanwhile.
 
         Raises:
             PoolFullError: there is none, and the pool was told not to wait.
             PoolShutdownError: the pool was shut down during the wait.
+            TimeoutError: `deadline` has passed.
         """
         if self._take(terms):
             return
@@ -56,12 +57,15 @@ class Room:
         try:
             while True:
                 self._waiters.append(bell)
-                # I3: look again after announcing
-                if self._take(terms):
+                # I3: look again after announcing. The state after the permit: it may come from the shutdown.
+                if self._take(terms) and not self._home.state:
                     return
                 if self._home.state:
-                    raise self._home.refusal()
-                bell.wait()
+                    raise self._home.refusal()  # the submit gives a permit back
+                remaining = None if deadline is None else deadline - now()
+                if remaining is not None and remaining <= 0:
+                    raise TimeoutError(f"pool {self._home.name!r} had no room (max_pending={self.limit}) in time")
+                bell.wait(remaining)
                 self._forget(bell)
         finally:
             self._forget(bell)

@@ -76,10 +76,11 @@ class Scheduler:
 
     # --- submission ------------------------------------------------------------------------------
 
-    def submit(self, task: Task) -> Task:
+    def submit(self, task: Task, deadline: float | None = None) -> Task:
         """Queue a new task, and wake somebody for it.
 
         Raises:
+            TimeoutError: a bounded pool had no room before `deadline`.
             PoolShutdownError: the pool takes no new tasks.
             PoolFullError: the pool is bounded and full, and was told not to wait.
         """
@@ -104,7 +105,7 @@ class Scheduler:
                     terms = task._terms
                     if terms is None:
                         terms = task._terms = Terms(None)
-                    self.room.enter(terms, worker)
+                    self.room.enter(terms, worker, deadline)
                 tally = self.tallies.get(ident) or self._new_tally(ident)
                 queue = self.injector
             serial = tally.serial + 1

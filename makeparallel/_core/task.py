@@ -133,6 +133,8 @@ class Task:
         context = fn = args = kwargs = None
         self._leave(outcome, worker)
         worker.stack.pop()
+        if worker.shielded:  # a block that was entered and never left ends with its task
+            worker.shielded = [task for task in worker.shielded if task is not self]
         # I5: the traceback of a failure keeps this frame (f_back), and would keep all it refers to.
         self = outcome = None  # type: ignore[assignment]
 
@@ -162,7 +164,8 @@ class Task:
             before = self._settle(outcome)
         if before is None:
             if state == FAILED:
-                outcome[1].seen = True  # the handle has another outcome: this one is dropped (P1)
+                outcome[1].seen = True  # nobody can look at it: the handle has another outcome
+            self._drop(outcome)
             worker.left[0] += 1
             return
         worker.left[state] += 1
@@ -175,6 +178,17 @@ class Task:
         """Append `outcome`; the entries before it, or None if another outcome came first."""
         self._ledger.append(outcome)
         return self._before(outcome)
+
+    def _drop(self, outcome: "Outcome") -> None:
+        """P1: a loser's outcome does not stay, nor its result (I5). It was not first, so nothing was decided by it.
+
+        (`remove` compares states first, and a body's outcome is the only one of its state: no user's
+        `__eq__` is called.)
+        """
+        try:
+            self._ledger.remove(outcome)
+        except ValueError:  # a break fell after the removal
+            pass
 
     def _before(self, outcome: "Outcome") -> "list[Any] | None":
         before: list[Any] = []
@@ -204,6 +218,8 @@ class Task:
         Safe from a finalizer (I9), and against a break (Ctrl-C) at any instruction: every step can be
         repeated, and is, before the break goes on.
         """
+        if self._outcome() is not None:
+            return False
         require_headroom()
         outcome: Outcome = (state, None, now())
         tally = self._home.tally()
@@ -211,6 +227,7 @@ class Task:
         try:
             before = self._settle(outcome)
             if before is None:
+                self._drop(outcome)
                 return False
             slot = self._ended(state, before)
             counted = tally.ended[slot] + 1
