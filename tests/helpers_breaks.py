@@ -1,6 +1,7 @@
 """Injection at every instruction of the library, by `sys.monitoring`."""
 
 import dis
+import functools
 import os
 import sys
 import threading
@@ -16,6 +17,32 @@ TOOL = 4
 #: asynchronous exceptions come in (C4 of `_sync`).
 BREAK_AFTER = ("CALL", "CALL_KW", "CALL_FUNCTION_EX")
 BREAK_AT = ("RESUME", "JUMP_BACKWARD")
+
+
+def in_own_thread[**P](test: Callable[P, None]) -> Callable[P, None]:
+    """Run a test in a thread of its own, which takes with it what the injection leaves there.
+
+    An exception that is injected into an `except` block leaves CPython's record of the handled exception
+    behind; later errors of the same thread would have it as their context.
+    """
+
+    @functools.wraps(test)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        errors: list[BaseException] = []
+
+        def body() -> None:
+            try:
+                test(*args, **kwargs)
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=body)
+        thread.start()
+        thread.join()
+        if errors:
+            raise errors[0]
+
+    return wrapper
 
 
 class Injector:

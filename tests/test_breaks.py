@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from helpers_breaks import Injector
+from helpers_breaks import Injector, in_own_thread
 
 import makeparallel as mp
 
@@ -58,6 +58,7 @@ def finish(pool: mp.Pool) -> None:
 
 
 @pytest.mark.proves("I1")
+@in_own_thread
 def test_break_in_submit_loses_no_seat_and_no_count() -> None:
     """A submit that is broken anywhere leaves the task cancelled or running, and the pool whole."""
     pool = mp.Pool(WORKERS)
@@ -66,6 +67,7 @@ def test_break_in_submit_loses_no_seat_and_no_count() -> None:
 
 
 @pytest.mark.proves("I1")
+@in_own_thread
 def test_break_in_decorated_call_loses_no_seat_and_no_count() -> None:
     """The same for calling a decorated function with a timeout."""
     pool = mp.Pool(WORKERS)
@@ -75,6 +77,7 @@ def test_break_in_decorated_call_loses_no_seat_and_no_count() -> None:
 
 
 @pytest.mark.proves("I1")
+@in_own_thread
 def test_break_in_first_submit_starts_no_half_pool() -> None:
     """A break while the first thread starts leaves a pool that can start it again."""
     nth = 0
@@ -93,6 +96,7 @@ def test_break_in_first_submit_starts_no_half_pool() -> None:
 
 
 @pytest.mark.proves("I1")
+@in_own_thread
 def test_break_in_bounded_submit_loses_no_permit() -> None:
     """A bounded pool still holds as many tasks as before, after a break anywhere in a submit."""
     pool = mp.Pool(WORKERS, max_pending=2)
@@ -101,6 +105,7 @@ def test_break_in_bounded_submit_loses_no_permit() -> None:
 
 
 @pytest.mark.proves("I3")
+@in_own_thread
 def test_break_in_get_leaves_no_wait_behind() -> None:
     """A `get` that is broken anywhere can be repeated, and the task runs."""
     pool = mp.Pool(WORKERS)
@@ -114,6 +119,7 @@ def test_break_in_get_leaves_no_wait_behind() -> None:
 
 
 @pytest.mark.proves("I3")
+@in_own_thread
 def test_break_in_cancel_still_wakes_who_waits() -> None:
     """Whoever waits for a task is woken, and its callback fires, wherever its cancel is broken."""
     pool = mp.Pool(WORKERS)
@@ -162,6 +168,7 @@ def test_break_in_cancel_still_wakes_who_waits() -> None:
 
 
 @pytest.mark.proves("I3")
+@in_own_thread
 def test_break_in_gather_and_map_loses_nothing() -> None:
     """`gather` and `parallel_map` that are broken anywhere leave a whole pool."""
     pool = mp.Pool(WORKERS)
@@ -176,6 +183,7 @@ def test_break_in_gather_and_map_loses_nothing() -> None:
 
 
 @pytest.mark.proves("I3")
+@in_own_thread
 def test_break_in_as_completed_and_wait_loses_nothing() -> None:
     """`as_completed` and `wait` that are broken anywhere leave a whole pool."""
     pool = mp.Pool(WORKERS)
@@ -194,6 +202,7 @@ def test_break_in_as_completed_and_wait_loses_nothing() -> None:
 
 
 @pytest.mark.proves("I1")
+@in_own_thread
 def test_break_in_shutdown_can_be_repeated() -> None:
     """A shutdown that is broken anywhere is finished by the next one; no handle stays unfinished."""
     nth = 0
@@ -217,6 +226,7 @@ FINALIZERS = ("submit", "cancel", "drop", "count")
 
 @pytest.mark.proves("I9")
 @pytest.mark.parametrize("what", FINALIZERS)
+@in_own_thread
 def test_finalizer_inside_any_call_loses_nothing(what: str) -> None:
     """A finalizer that submits, cancels, counts or drops a failed handle may run wherever CPython lets it."""
     pool = mp.Pool(WORKERS)
