@@ -73,9 +73,9 @@ class ProgressCallback(Watcher):
         self._callback = callback
         self._context = copy_context()
 
-    def call(self, fraction: float) -> None:
+    def call(self, fraction: float, task: Task) -> None:
         """Call the user's function."""
         try:
             self._context.copy().run(self._callback, fraction)
         except BaseException as error:
-            _survive(error, "a progress callback raised")
+            _survive(error, "a progress callback of task %r (id %s) raised", task._label, task.get_task_id())

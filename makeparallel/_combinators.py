@@ -41,10 +41,15 @@ class Collector(Watcher):
 
     def register(self, handles: "Iterable[Any]") -> None:
         """Watch all handles; what has finished is noted at once."""
+        homes: dict[Any, None] = {}
         for handle in handles:
             if handle._watch(self) is not None:
                 self.finished.append(handle)
                 handle._unwatch(self)
+            else:
+                homes[handle._home] = None
+        for home in homes:
+            home.before_wait()
 
     def wait(self, waiting: "dict[Any, None]", deadline: float | None) -> bool:
         """Sleep until something was noted since the last call; False if the deadline passed.
@@ -57,7 +62,6 @@ class Collector(Watcher):
         worker = WORKERS.get(get_ident())
         if worker is not None:
             return block_inside(worker, waiting, self._bell, remaining)
-        next(iter(waiting))._home.before_wait()
         return self._bell.wait(remaining)
 
     def unregister(self, handles: "Iterable[Any]") -> None:
@@ -113,6 +117,7 @@ def gather[R](
         TaskError: with "raise", the first failed handle's error.
         TimeoutError: `timeout` seconds passed first.
         TypeError: something is not a handle. ValueError: an unknown `on_error`, a bad timeout.
+        RuntimeError: as `AsyncHandle.get`.
 
     Example:
         >>> import makeparallel as mp
@@ -156,6 +161,7 @@ def as_completed[R](handles: "Iterable[AsyncHandle[R]]", timeout: float | None =
     Raises:
         TimeoutError: from the iterator, when `timeout` seconds have passed.
         TypeError: something is not a handle. ValueError: a bad timeout.
+        RuntimeError: from the iterator, as `AsyncHandle.get`.
 
     Thread-safety: reentrant; the iterator is for one thread.
     """
@@ -168,8 +174,8 @@ def _completed(
 ) -> "Iterator[AsyncHandle[Any]]":
     total = len(waiting)
     collector = Collector()
-    collector.register(waiting)
     try:
+        collector.register(waiting)
         while waiting:
             try:
                 handle = collector.finished.popleft()
@@ -203,6 +209,7 @@ def wait[R](
 
     Raises:
         TypeError: something is not a handle. ValueError: an unknown `return_when`, a bad timeout.
+        RuntimeError: as `AsyncHandle.get`.
 
     Thread-safety: reentrant.
     """
@@ -211,8 +218,8 @@ def wait[R](
     pending = dict.fromkeys(check_handles(handles, "wait"))
     done: set[AsyncHandle[R]] = set()
     collector = Collector()
-    collector.register(pending)
     try:
+        collector.register(pending)
         while pending:
             enough = False
             while collector.finished:

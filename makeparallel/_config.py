@@ -61,6 +61,14 @@ def check_seconds(value: object, name: str) -> float | None:
     return None if number == INFINITY else number
 
 
+def check_sleep(value: object) -> float | None:
+    """Check how long to sleep, in seconds: zero and infinity are allowed; None stands for infinity."""
+    number = _number(value, "secs", "a number of seconds")
+    if number != number or number < 0:
+        raise ValueError(f"secs={value!r}: seconds must not be negative or NaN")
+    return None if number == INFINITY else number
+
+
 def check_limit(value: object, name: str, unit: str) -> float | None:
     """Check a resource limit: a finite number above zero, or None for no limit."""
     if value is None:

@@ -4,7 +4,7 @@ Each does something sensible outside a task too, and its docstring says what.
 Thread-safety: each call concerns the task that runs in the calling thread.
 """
 
-from ._config import check_fraction, check_seconds
+from ._config import check_fraction, check_sleep
 from ._core.entries import CANCELLED, TIMED_OUT, Waiter
 from ._core.idle import leave_seat, retake_seat
 from ._core.worker import current_worker
@@ -59,15 +59,14 @@ def checkpoint() -> None:
 def sleep(secs: float) -> None:
     """Sleep for `secs` seconds; in a task, wake at once and leave the body if it is cancelled.
 
-    Outside a task it is `time.sleep`. The worker stays taken; see `blocking`.
+    Outside a task it is `time.sleep`. In a `shield` it wakes as well, and just returns. The worker stays
+    taken; see `blocking`.
 
     Raises:
         ValueError: `secs` is negative or NaN.
         TypeError: `secs` is not a number.
     """
-    if secs is None:
-        raise TypeError("secs=None: must be a number of seconds")
-    seconds = check_seconds(secs, "secs")
+    seconds = check_sleep(secs)
     handle = current_handle()
     if handle is None:
         Bell().wait(seconds)

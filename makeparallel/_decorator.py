@@ -148,7 +148,7 @@ class ParallelFunction[**P, R](Decorated):
             return str(qualname)  # as functions do: by reference
         if isinstance(found, Decorated) and found.__wrapped__ is self.__wrapped__:
             return make, (found, self._options._asdict())  # the name stands for the wrapper, not the function
-        return make, (self.__wrapped__, self._options._asdict())
+        return make, (self.__wrapped__, self._options._asdict())  # a pool= is not picklable, and pickle says so
 
     def __repr__(self) -> str:
         return f"<parallel {self.__wrapped__!r}>"
@@ -201,7 +201,7 @@ def make(fn: object, options: "dict[str, Any]") -> "ParallelFunction[..., Any]":
         raise TypeError(f"pool={pool!r}: must be a makeparallel.Pool or None, not {type(pool).__name__}")
     name = options.get("name")
     return _wrap(
-        fn,  # type: ignore[arg-type]  # _check_function made sure
+        fn,  # type: ignore[arg-type]  # check_function made sure
         TaskOptions(
             name=function_name(fn) if name is None else check_name(name),
             timeout=check_seconds(options.get("timeout"), "timeout"),
@@ -263,8 +263,10 @@ def parallel(
     Args:
         func: the function, when used bare.
         name: what errors and logs call the tasks; the function's name by default.
-        timeout: seconds a body may run; the handle is then finished with a `TaskTimeoutError`.
-        interrupt: False if the body must never be interrupted, only asked (`checkpoint`).
+        timeout: seconds a body may run, from its start; then the handle is finished with a `TaskTimeoutError`.
+            0 ends the task before it begins; None and infinity mean no limit.
+        interrupt: False if the body must never be interrupted, only asked (`checkpoint`). No effect in this
+            version, which only asks.
         max_memory_mb: not available yet.
         max_cpu_time_secs: not available yet.
         pool: the `Pool` to run on; the default pool by default.
@@ -308,6 +310,6 @@ def _nothing() -> None:
 
 
 def caller_line(depth: int) -> str:
-    """The file and line of the frame `depth` levels above the caller of this function."""
+    """The file and line of the frame `depth` levels above this function; 1 is its caller."""
     frame = sys._getframe(depth)
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

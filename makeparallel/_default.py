@@ -71,7 +71,9 @@ def configure(
     Thread-safety: internally synchronized.
     """
     global _options
+    size = None
     with _lock:
+        pool = _pool
         options = changed_options(_options, workers, max_pending, when_full, thread_name_prefix)
         if _pool is not None:
             if options[1:] != _options[1:]:
@@ -79,21 +81,30 @@ def configure(
                     "configure() can only change workers= once the default pool is in use; "
                     "call it before the first task, or make a Pool with these options"
                 )
-            if workers is not UNSET:
-                _pool.resize(options.workers if options.workers is not None else environment_workers())
+            size = options.workers if options.workers is not None else environment_workers()
         _options = options
+    if pool is not None and workers is not UNSET:
+        pool.resize(size)  # I6: it may start threads, and log
 
 
 def shutdown(timeout_secs: float | None = None, cancel_pending: bool = False) -> bool:
     """Shut the default pool down: see `Pool.shutdown`. True at once if it was never used.
 
     Later submits raise `PoolShutdownError`, until `reset_shutdown`.
+
+    Raises:
+        TypeError, ValueError: an argument is not what it should be, or `MAKEPARALLEL_WORKERS` isn't.
+
+    Thread-safety: internally synchronized.
     """
     return default_pool().shutdown(timeout_secs, cancel_pending)
 
 
 def reset_shutdown() -> None:
-    """After a `shutdown`, let the next use start a new default pool; otherwise do nothing."""
+    """After a `shutdown`, let the next use start a new default pool; otherwise do nothing.
+
+    Thread-safety: internally synchronized.
+    """
     global _pool
     with _lock:
         if _pool is not None and _pool._scheduler.state:
@@ -101,12 +112,21 @@ def reset_shutdown() -> None:
 
 
 def statistics() -> "Statistics":
-    """Return a frozen snapshot of the default pool's counts."""
+    """Return a frozen snapshot of the default pool's counts; the pool is made if there is none.
+
+    Raises:
+        ValueError: `MAKEPARALLEL_WORKERS` is set and is not a whole number above zero.
+
+    Thread-safety: internally synchronized.
+    """
     return default_pool().statistics()
 
 
 def get_active_task_count() -> int:
-    """Return how many tasks of the default pool run or wait to run."""
+    """Return how many tasks of the default pool run or wait to run.
+
+    Thread-safety: internally synchronized.
+    """
     pool = _pool
     return 0 if pool is None else pool.get_active_task_count()
 

@@ -80,7 +80,8 @@ def check_function(fn: object, caller: str = "parallel") -> None:
     flags = 0 if code is None else code.co_flags
     if flags & CO_COROUTINE:
         raise TypeError(
-            f"{caller}({function_name(fn)}): is a coroutine function (async def); use parallel_async for it"
+            f"{caller}({function_name(fn)}): is a coroutine function (async def); use parallel_async for it "
+            "(not available in this version)"
         )
     if flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
         raise TypeError(

@@ -34,6 +34,8 @@ class AsyncHandle[R](Task):
 
     Made by calling a `@mp.parallel` function or by `Pool.submit`, not directly.
 
+    Thread-safety: internally synchronized.
+
     Example:
         >>> import makeparallel as mp
         >>> handle = mp.parallel(pow)(2, 10)
@@ -60,6 +62,7 @@ class AsyncHandle[R](Task):
         Raises:
             TaskError: the task failed, timed out or was cancelled (`TaskTimeoutError`, `TaskCancelledError`).
             TimeoutError: `timeout` seconds have passed and the task has not finished.
+            TypeError, ValueError: `timeout` is no number of seconds, or is negative or NaN.
             RuntimeError: the wait closes a cycle of tasks that wait for each other, or the task belongs
                 to the parent of this forked process.
         """
@@ -95,6 +98,7 @@ class AsyncHandle[R](Task):
 
         Raises:
             TimeoutError: `timeout` seconds have passed and the task has not finished.
+            TypeError, ValueError: `timeout` is no number of seconds, or is negative or NaN.
             RuntimeError: as `get`.
         """
         outcome = self._wait(timeout)
@@ -259,8 +263,10 @@ class AsyncHandle[R](Task):
                 break
             if isinstance(entry, Report):
                 last = entry
+        if self._outcome() is not None:
+            self._unwatch(mine)  # there will be no more reports
         if last is not None:
-            mine.call(last.fraction)
+            mine.call(last.fraction, self)
 
     def _add(self, callback: "Callback") -> None:
         if self._watch(callback) is not None:
@@ -282,7 +288,7 @@ class AsyncHandle[R](Task):
         for entry in old:
             self._unwatch(entry)
         for callback in callbacks:
-            callback.call(fraction)
+            callback.call(fraction, self)
 
     # --- errors ----------------------------------------------------------------------------------
 

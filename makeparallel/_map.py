@@ -57,6 +57,8 @@ def parallel_map(
             not begun is cancelled.
         TimeoutError: `timeout` seconds have passed; what has not finished is cancelled.
         TypeError, ValueError: an argument is not what it should be.
+        NotImplementedError: `progress=True`.
+        PoolShutdownError, PoolFullError: as calling a decorated function.
 
     Example:
         >>> import makeparallel as mp

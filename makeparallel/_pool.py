@@ -198,6 +198,9 @@ class Pool:
         """Change how many tasks may run at once; None for the CPUs this process may use.
 
         A pool that shrinks lets running tasks end; what is queued goes to the remaining workers.
+
+        Raises:
+            TypeError, ValueError: `workers` is not a whole number above zero, or too large.
         """
         self._options = self._options._replace(workers=check_workers(workers))
         self._scheduler.resize(self._options.workers or usable_cpus())

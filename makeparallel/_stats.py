@@ -26,6 +26,8 @@ class Statistics(NamedTuple):
     At rest `submitted == succeeded + failed + cancelled + timed_out + pending + running`. While tasks
     run, each count is a moment old on its own: the finishes are read before the submits, and what is
     not seen as finished counts as pending or running.
+
+    Thread-safety: immutable.
     """
 
     #: Tasks accepted since the pool was made.
@@ -42,7 +44,7 @@ class Statistics(NamedTuple):
     running: int
     steals: int
     parks: int
-    #: Threads that sit in code which could not be stopped.
+    #: Threads that sit in code which could not be stopped; always 0 in this version.
     abandoned_workers: int
     #: Entries in the queues, those of cancelled tasks included.
     queue_depth: int

@@ -71,15 +71,18 @@ class Supervisor:
             self._start()
 
     def _start(self) -> None:
+        problem: Exception | None = None
         with self._lock:
             if self._thread is None and not self._stopping:
                 thread = new_thread(self._run, "makeparallel-supervisor")
                 try:
                     thread.start()
-                except (RuntimeError, MemoryError) as error:  # the next deadline tries again
-                    log_warning("the supervisor could not be started (%s): timeouts are late or not kept", error)
+                except (RuntimeError, MemoryError) as error:
+                    problem = error
                 else:
                     self._thread = thread
+        if problem is not None:  # I6: not under the lock. The next deadline tries again
+            log_warning("the supervisor could not be started (%s): timeouts are late or not kept", problem)
 
     def stop(self) -> None:
         """End the thread, before the interpreter does."""

@@ -1,15 +1,16 @@
 """The seam to the interpreter: every primitive that threads meet at comes from here.
 
-What it is: the only module that imports `threading`, `_thread`, `time` or a queue type. The model
-tests load the core a second time with this module replaced by one whose every operation is a
-scheduling point; production code pays nothing for that.
+What it is: the only module that imports `threading`, `_thread`, `time` or a queue type. So a model
+checker can load the core a second time with this module replaced by one whose every operation is a
+scheduling point, and production code pays nothing for that.
 
 Assumes, of CPython (free-threaded 3.13 and later; with the GIL all of it holds trivially):
 
 - C1  `list.append`, `list.pop`, `list.remove`, a list's slice, and the methods of `deque` that add, take,
       remove or rotate run under that object's own lock. (Not `deque.copy`: it lets go in between.)
       Operations on *one* object therefore have one total order, and what a thread did before the
-      earlier one is visible to the other thread after the later one.
+      earlier one is visible to the other thread after the later one. So do `x in deque`, and of a dict:
+      operations on one key, `setdefault`, `copy`, `list(d)`, `[*d.values()]`.
 - C2  `deque.rotate(0)` takes that lock also on an empty deque, and changes nothing: the cheapest way
       to order a plain read of the deque's length after another thread's operation on it (`fence`).
 - C3  A plain read of an attribute or of a length is atomic but ordered with nothing.
@@ -52,7 +53,7 @@ __all__ = [
     "thread_module",
 ]
 
-#: An append-only list whose lock decides who came first (P1).
+#: A list whose lock decides who came first (P1).
 Ledger = list
 #: A queue of tasks, or of idle seats. Both ends are atomic (C1).
 Queue = deque
@@ -131,8 +132,9 @@ def require_headroom() -> None:
     Raises:
         RecursionError: fewer than 60 levels of the recursion limit are left.
     """
+    limit = sys.getrecursionlimit()
     try:
-        sys._getframe(sys.getrecursionlimit() - 60)
+        sys._getframe(max(limit - 60, limit // 2))
     except ValueError:  # the stack is not that deep
         return
     raise RecursionError("makeparallel: too little of the recursion limit is left to submit, cancel or wake")

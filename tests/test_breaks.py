@@ -224,6 +224,36 @@ def test_break_in_shutdown_can_be_repeated() -> None:
 FINALIZERS = ("submit", "cancel", "drop", "count")
 
 
+@pytest.mark.proves("I1")
+@in_own_thread
+def test_break_while_pending_tasks_are_dropped_leaves_none_unfinished() -> None:
+    """A shutdown that drops what is pending may be broken with a task in hand; the next one finds it."""
+    nth = 0
+    with Injector(interrupt) as injector:
+        broken = True
+        while broken:
+            nth += 1
+            pool = mp.Pool(1)
+            gate, started = threading.Event(), threading.Event()
+
+            def hold(gate: threading.Event = gate, started: threading.Event = started) -> None:
+                started.set()
+                gate.wait(30)
+
+            pool.submit(hold)
+            assert started.wait(30)
+            handles = [pool.submit(nothing) for _ in range(2)]
+            handles[0].on_error(lambda error, gate=gate: gate.set())  # type: ignore[misc]
+            try:
+                broken = injector.run(nth, lambda: pool.shutdown(cancel_pending=True))  # noqa: B023  # called at once
+            except KeyboardInterrupt:
+                broken = True
+            gate.set()
+            assert pool.shutdown(timeout_secs=20, cancel_pending=True), injector.fired
+            assert all(handle.wait(10) for handle in handles), injector.fired
+            pool._check()
+
+
 @pytest.mark.proves("I9")
 @pytest.mark.parametrize("what", FINALIZERS)
 @in_own_thread

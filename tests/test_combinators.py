@@ -347,30 +347,32 @@ def test_as_completed_checks_at_the_first_next(pool):
         mp.as_completed([], timeout=-1)
 
 
-def test_abandoned_iterator_stays_at_the_handles(pool):
+def test_abandoned_iterator_stays_at_the_handles():
     """An iterator that is dropped, never begun or closed leaves nothing at the handles."""
-    gate = Gate()
-    handle, done = pool.submit(gate), pool.submit(square, 3)
-    assert gate.begun.wait(LIMIT)
-    assert done.wait(LIMIT)
-    sizes = [len(handle._ledger), len(done._ledger)]
-    for end in (lambda iterator: None, lambda iterator: iterator.close(), lambda iterator: next(iterator)):
-        for _ in range(10):
-            iterator = mp.as_completed([handle, done])
-            end(iterator)
-            iterator.close()
-            del iterator
-    with pytest.raises(TimeoutError):
-        list(mp.as_completed([handle, done], timeout=0))
-    mp.wait([handle, done], 0)
-    mp.wait([handle, done], return_when="FIRST_COMPLETED")
-    assert sizes == [len(handle._ledger), len(done._ledger)]
-    gate.go.set()
+    with mp.Pool(2) as pool:  # one of its own: beside a gate there must always be a free worker
+        gate = Gate()
+        handle, done = pool.submit(gate), pool.submit(square, 3)
+        assert gate.begun.wait(LIMIT)
+        assert done.wait(LIMIT)
+        sizes = [len(handle._ledger), len(done._ledger)]
+        for end in (lambda iterator: None, lambda iterator: iterator.close(), lambda iterator: next(iterator)):
+            for _ in range(10):
+                iterator = mp.as_completed([handle, done])
+                end(iterator)
+                iterator.close()
+                del iterator
+        with pytest.raises(TimeoutError):
+            list(mp.as_completed([handle, done], timeout=0))
+        mp.wait([handle, done], 0)
+        mp.wait([handle, done], return_when="FIRST_COMPLETED")
+        assert sizes == [len(handle._ledger), len(done._ledger)]
+        gate.go.set()
 
 
 @pytest.mark.proves("I5")
-def test_as_completed_keeps_what_it_handed_out(pool):
+def test_as_completed_keeps_what_it_handed_out():
     """A handle that was handed out and dropped is freed while the iteration goes on."""
+    pool = mp.Pool(2)  # one of its own: beside a gate there must always be a free worker
     gate = Gate()
     iterator = mp.as_completed([pool.submit(gate), pool.submit(Payload)])
     handle = next(iterator)
@@ -379,6 +381,7 @@ def test_as_completed_keeps_what_it_handed_out(pool):
     assert eventually(lambda: result() is None)
     gate.go.set()
     assert next(iterator).get(LIMIT) is None
+    assert pool.shutdown(60)
 
 
 @pytest.mark.proves("P4")

@@ -64,7 +64,10 @@ class Room:
                     raise self._home.refusal()  # the submit gives a permit back
                 remaining = None if deadline is None else deadline - now()
                 if remaining is not None and remaining <= 0:
-                    raise TimeoutError(f"pool {self._home.name!r} had no room (max_pending={self.limit}) in time")
+                    raise TimeoutError(
+                        f"pool {self._home.name!r} had no room for another task in time (max_pending={self.limit}); "
+                        "raise max_pending or the timeout"
+                    )
                 bell.wait(remaining)
                 self._forget(bell)
         finally:

@@ -51,7 +51,7 @@ class Scheduler:
         self.spin_secs = 0.0
         # Guarded by lock (reentrant: a finalizer may come here while its thread holds it)
         self.lock = RLock()
-        self.bench_limit = workers + 4
+        self.bench_limit = workers + 4  # read without the lock: a stale one keeps a thread more or less
         # Racy by design (P2): their own locks order all access
         self.injector: Queue[Any] = Queue()
         self.idle: Queue[Seat | Opening] = Queue()
@@ -63,7 +63,7 @@ class Scheduler:
         # Racy by design: written whole, under lock
         self.seats: tuple[Seat, ...] = tuple(Seat(index) for index in range(workers))
         self.state = OPEN
-        # Racy by design: a stale value costs a wake-up or a tidying that was not needed
+        # Racy by design: a stale value costs a second call of on_start, a wake-up or a tidying that was not needed
         self.spinning = False
         self.started = False
         self._dead = 0
@@ -151,11 +151,14 @@ class Scheduler:
         return self.tallies.setdefault(ident, Tally(next_tally()))
 
     def add_chore(self, chore: "Any") -> None:
-        """Have a worker call `chore.run_on(worker)`; here and now if no worker will ever look again."""
+        """Have a worker call `chore.run_on(worker)`; a thread of its own if no worker will look again."""
         self.injector.append(chore)
         if fence(self.idle):
             wake_one(self)
-        if self.state >= STOPPED and get_ident() not in WORKERS:  # a worker looks once more before it ends
+        if self.state >= STOPPED:
+            worker = WORKERS.get(get_ident())
+            if worker is not None and worker.home is self:
+                return  # it looks once more before it ends
             try:  # P7: not in the calling thread, which may be the supervisor, or in a finalizer
                 new_thread(self.drain.sweep, f"{self.prefix}-late").start()
             except RuntimeError:  # the interpreter is ending: here or never

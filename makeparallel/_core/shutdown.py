@@ -9,7 +9,7 @@ task, nor for those that wait for it, nor for other callers of shutdown; at its 
 Assumes: C1, C2 of `_sync`.
 """
 
-from .._sync import Bell, fence, get_ident, now
+from .._sync import Bell, Queue, fence, get_ident, move, now
 from .entries import CANCELLED
 from .idle import CLOSING, DRAINING, STOPPED, leave_seat, retake_seat
 from .task import Task
@@ -18,6 +18,8 @@ from .worker import WORKERS, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .scheduler import Scheduler
 
 
@@ -88,18 +90,32 @@ class Drain:
         return home.active_count() <= sum(len(worker.stack) for worker in exempt)
 
     def sweep(self) -> None:
-        """Cancel every queued task; run queued chores here."""
+        """Cancel every queued task; run queued chores here.
+
+        The plain looks at the lengths are ordered by a lock before them: `stop` fences the idle deque
+        after it has set the state; a submit pushes, fences, then reads the state (P6).
+        """
         home = self._home
         for queue in (home.injector, *(seat.local for seat in home.seats)):
             while queue:
-                try:
-                    entry = queue.popleft()
-                except IndexError:
-                    break
-                if isinstance(entry, Task):
-                    entry.end(CANCELLED)
-                else:
-                    entry.run_on(None)
+                self._sweep_one(queue)
+
+    def _sweep_one(self, queue: "Queue[Any]") -> None:
+        held: list[Any] = []
+        try:
+            try:
+                move(queue, held)  # C5: it is in the queue or in our hand
+            except IndexError:
+                return
+            entry = held[0]
+            if isinstance(entry, Task):
+                entry.end(CANCELLED)
+            else:
+                entry.run_on(None)
+        except BaseException:
+            if held:  # a break: the next sweep finds it again
+                self._home.injector.append(held[0])
+            raise
 
     def stop(self) -> None:
         """Send every worker home. What slipped into a queue meanwhile is cancelled, never lost (I1)."""

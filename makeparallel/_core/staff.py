@@ -6,7 +6,7 @@ Guarantees: a thread starts only when a seat has work to do; one that can't be s
 never a task: the other workers do the work, and if there are none, the thread that needed one.
 """
 
-from .._sync import fence, get_ident, new_thread, snapshot
+from .._sync import fence, get_ident, move, new_thread, snapshot
 from .idle import STOPPED, Opening, Seat, pass_on, withdraw
 from .worker import WORKERS, Worker, next_tally
 
@@ -127,7 +127,7 @@ def remove_seat(home: "Scheduler", seat: Seat) -> None:
         home.seats = tuple(other for other in home.seats if other is not seat)
     while seat.local:
         try:
-            home.injector.append(seat.local.popleft())
+            move(seat.local, home.injector)  # C5
         except IndexError:
             break
     if home.state >= STOPPED:

@@ -180,10 +180,10 @@ class Task:
         return self._before(outcome)
 
     def _drop(self, outcome: "Outcome") -> None:
-        """P1: a loser's outcome does not stay, nor its result (I5). It was not first, so nothing was decided by it.
+        """P1: a body's outcome that came too late does not stay, nor does its result (I5).
 
-        (`remove` compares states first, and a body's outcome is the only one of its state: no user's
-        `__eq__` is called.)
+        `remove` compares by value, states first, and a body's outcome is the only one of its state: so
+        no other entry is taken for it, and no user's `__eq__` is called.
         """
         try:
             self._ledger.remove(outcome)
@@ -227,8 +227,7 @@ class Task:
         try:
             before = self._settle(outcome)
             if before is None:
-                self._drop(outcome)
-                return False
+                return False  # the entry stays: it holds nothing, and `remove` could take an equal one
             slot = self._ended(state, before)
             counted = tally.ended[slot] + 1
             tally.ended[slot] = counted

@@ -4,7 +4,7 @@ What it is: the three ways to wait. Inside a task, one that nobody has begun is 
 other the worker lends its seat and blocks. A thread that is no worker just blocks.
 
 Guarantees: a wait inside a task never deadlocks for want of workers, at any depth, with one worker; a
-wait that closes a cycle of tasks raises.
+wait that closes a cycle of tasks raises (unless it waits for any of 64 tasks or more: see FOLLOWED).
 
 Assumes: C1 of `_sync`.
 See: README.md, P4.
@@ -20,7 +20,7 @@ from .worker import FOLLOWED, WORKERS, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from .task import Outcome
 
@@ -63,7 +63,7 @@ def _wait_inside(worker: Worker, task: Task, timeout: float | None) -> "Outcome 
         task = None  # type: ignore[assignment]  # I5: see Task._run
 
 
-def block_inside(worker: Worker, tasks: "Iterable[Task]", bell: Bell, timeout: float | None) -> bool:
+def block_inside(worker: Worker, tasks: "Collection[Task]", bell: Bell, timeout: float | None) -> bool:
     """Lend the seat and wait for `bell`, which any of `tasks` rings; True if it rang.
 
     Raises:
@@ -81,16 +81,16 @@ def block_inside(worker: Worker, tasks: "Iterable[Task]", bell: Bell, timeout: f
         worker.waiting.pop()
 
 
-def _refuse_cycle(worker: Worker, tasks: "Iterable[Task]") -> None:
+def _refuse_cycle(worker: Worker, tasks: "Collection[Task]") -> None:
     """P4: raise if all we wait for waits, directly or not, for a task on our own stack.
 
     Each worker announces its wait (a locked append) before it follows the others' announcements
     (locked slices). Of the workers of a cycle, at least one announces before all its looks and
     after all others' announcements in the locks' order; that one sees the cycle. Two may see it.
     """
-    awaited = list(tasks)[:FOLLOWED]
-    if len(awaited) == FOLLOWED:
+    if len(tasks) >= FOLLOWED:
         return
+    awaited = list(tasks)
     runners = [task._claimant() for task in awaited]
     seen: list[Worker] = []
     if all(runner is not None and runner.leads_to([worker], seen) for runner in runners):

@@ -17,7 +17,7 @@ from .task import TALLY_BITS, Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
     from typing import Any
 
     from .scheduler import Scheduler
@@ -68,7 +68,7 @@ class Worker(Tally, Claimant):
         self.left = [0, 0, 0]  # bodies that left: [0] settled by somebody else, [1] succeeded, [2] failed
         self.parks = 0
         self.steals = 0
-        # Owner only
+        # Owner only (staff.py reads `seat`, and says why that is right)
         self.seat: Seat | None = None
         self.local: Queue[Any] | None = None
         self.shielded: list[Task] = []  # once for each `shield` block a task is in
@@ -76,12 +76,13 @@ class Worker(Tally, Claimant):
         # Racy by design: the owner appends and pops, others take slices (C1)
         self.stack: list[Task] = []  # the running task, above those that wait for it inline (P4)
         #: What the running task waits for: any one of these. The innermost wait is the last entry.
-        self.waiting: list[Iterable[Task]] = []
+        self.waiting: list[Collection[Task]] = []
         # Written by whoever took this worker off the bench, before its bell rings
         self.offered: Opening | None = None
         self.bell = Bell()
-        # For diagnosis
+        # Written by who starts the thread; shutdown joins it
         self.thread: Any = None
+        # For diagnosis
         self.ident = 0
 
     # --- the loop --------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ class Worker(Tally, Claimant):
         self.get_up()
 
     def search(self, local: "Queue[Any]") -> "Any | None":
-        """P3: the injector, oldest first; then what thieves may take, one pass from a random start."""
+        """P3: the injector, oldest first; our own deque; then theft, oldest first, one pass from a random start."""
         home = self.home
         injector = home.injector
         if injector:
@@ -203,11 +204,11 @@ class Worker(Tally, Claimant):
         if self in seen or not waits:
             return False
         seen.append(self)
-        # list(): one locked operation, also on the dict that a wait for many hands changes (C1)
-        runners = [task._claimant() for task in list(waits[0])[:FOLLOWED]]
-        return 0 < len(runners) < FOLLOWED and all(
-            runner is not None and runner.leads_to(goals, seen) for runner in runners
-        )
+        if len(waits[0]) >= FOLLOWED:
+            return False
+        # list(): one locked operation, also on the dict that a wait for many changes (C1)
+        runners = [task._claimant() for task in list(waits[0])]
+        return bool(runners) and all(runner is not None and runner.leads_to(goals, seen) for runner in runners)
 
     def unqueue(self, task: Task) -> None:
         """Take a task that was claimed inline off our own deque, where it usually is the newest."""
