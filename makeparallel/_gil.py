@@ -41,9 +41,7 @@ def gil_reason() -> str | None:
 
 def extension_modules() -> list[str]:
     """Names of the loaded extension modules that don't come with Python."""
-    import sysconfig
-
-    stdlib = sysconfig.get_path("platstdlib")
+    stdlib = os.path.dirname(os.__file__)  # in a virtual environment too, unlike sysconfig's paths
     found = []
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) or ""

@@ -246,6 +246,23 @@ def test_warning_names_the_reason_and_the_users_line_when_the_gil_is_on() -> Non
     assert "PYTHON_GIL=1" in warning or "built with the GIL" in warning
 
 
+@pytest.mark.skipif(not hasattr(sys, "_is_gil_enabled") or sys._is_gil_enabled(), reason="needs the GIL to be off")
+def test_warning_names_the_extension_that_switched_the_gil_on() -> None:
+    """When an import switched the GIL on, the warning lists the extension modules that may have done it."""
+    result = run("""
+        import warnings, psutil
+        sys._is_gil_enabled = lambda: True  # as after importing an extension without support
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            mp.parallel(abs)(-1).get()
+        print(caught[0].message)
+    """)
+    assert ("", 0) == (result.stderr, result.returncode)
+    assert "psutil._psutil" in result.stdout
+    assert "PYTHON_GIL=0" in result.stdout
+    assert "_struct" not in result.stdout  # what comes with Python is not to blame
+
+
 @pytest.mark.proves("I1")
 def test_threads_that_cannot_start_cost_no_task() -> None:
     """With no thread to be had, the submitting thread does the work, and a warning says so."""
