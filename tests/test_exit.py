@@ -198,6 +198,7 @@ def test_child_of_a_fork_has_a_fresh_pool_and_runs_none_of_the_parents_tasks() -
         """,
         "-W",
         "ignore::DeprecationWarning",
+        COVERAGE_PROCESS_CONFIG="",  # coverage's own thread-local state does not survive the fork
     )
     assert ("True\n7 1\nTrue []\n3 True\n", "", 0) == (result.stdout, result.stderr, result.returncode)
 
@@ -221,6 +222,7 @@ def test_fork_inside_a_task_retires_the_childs_worker() -> None:
         """,
         "-W",
         "ignore::DeprecationWarning",
+        COVERAGE_PROCESS_CONFIG="",  # coverage's own thread-local state does not survive the fork
     )
     assert ("xxx", "", 0) == (result.stdout, result.stderr, result.returncode)
 
