@@ -129,7 +129,8 @@ def test_break_in_cancel_still_wakes_who_waits() -> None:
     waiters: list[threading.Thread] = []
 
     def prepare() -> Callable[[], object]:
-        blockers = [pool.submit(gate.wait, 30) for _ in range(WORKERS)]
+        for _ in range(WORKERS):
+            pool.submit(gate.wait, 30)
         handle: mp.AsyncHandle[object] = pool.submit(nothing)
         handle.on_error(calls.append)
         handles.append(handle)
@@ -143,8 +144,6 @@ def test_break_in_cancel_still_wakes_who_waits() -> None:
             finally:
                 gate.set()
 
-        mp.wait([], 0)
-        del blockers
         return cancel
 
     nth = 0

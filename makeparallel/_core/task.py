@@ -275,7 +275,7 @@ class Task:
         return None
 
     def _watch(self, watcher: Watcher) -> "Outcome | None":
-        """Register `watcher`; the outcome, if it was there first (then the watcher is not woken)."""
+        """Register `watcher`; the outcome, if there is one (the watcher may have been woken for it as well)."""
         ledger = self._ledger
         ledger.append(watcher)
         for entry in ledger[:]:
