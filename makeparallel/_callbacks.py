@@ -7,8 +7,8 @@ from contextvars import copy_context
 from functools import partial
 
 from ._core.entries import SUCCEEDED, Watcher
+from ._core.gate import WORKERS, shielded
 from ._core.task import Task
-from ._core.worker import WORKERS
 from ._log import log_error
 from ._sync import get_ident
 
@@ -47,7 +47,7 @@ class Callback(Watcher):
         # Popping and calling are one C call (C5): a break falls before both or into the user's function.
         call_once = map(self._context.run, iter(partial(self._calls.pop, 0, None), None), (value,))
         try:
-            next(call_once, None)
+            shielded(next, call_once, None)
         except BaseException as error:
             _survive(error, "a callback of task %r (id %s) raised", task._label, task.get_task_id())
 
@@ -76,6 +76,6 @@ class ProgressCallback(Watcher):
     def call(self, fraction: float, task: Task) -> None:
         """Call the user's function."""
         try:
-            self._context.copy().run(self._callback, fraction)
+            shielded(self._context.copy().run, self._callback, fraction)
         except BaseException as error:
             _survive(error, "a progress callback of task %r (id %s) raised", task._label, task.get_task_id())

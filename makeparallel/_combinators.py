@@ -7,9 +7,9 @@ does, and the others lend the worker's seat.
 
 from ._config import check_choice, check_seconds
 from ._core.entries import SUCCEEDED, Watcher
+from ._core.gate import WORKERS, masked
 from ._core.task import Task
 from ._core.waiting import await_outcome, block_inside, deadline_after
-from ._core.worker import WORKERS
 from ._handle import AsyncHandle
 from ._sync import Bell, Queue, get_ident, now
 
@@ -148,7 +148,7 @@ def gather[R](
                 handle._error(outcome)  # looked at
         return results
     finally:
-        handles = listed = handle = outcome = results = None  # type: ignore[assignment]  # I5: see Task._run
+        handles = listed = handle = outcome = results = None  # type: ignore[assignment]  # I5: see run_body
 
 
 def as_completed[R](handles: "Iterable[AsyncHandle[R]]", timeout: float | None = None) -> "Iterator[AsyncHandle[R]]":
@@ -175,12 +175,12 @@ def _completed(
     total = len(waiting)
     collector = Collector()
     try:
-        collector.register(waiting)
+        masked(collector.register, waiting)
         while waiting:
             try:
                 handle = collector.finished.popleft()
             except IndexError:
-                if not collector.wait(waiting, deadline):
+                if not masked(collector.wait, waiting, deadline):
                     if collector.finished:
                         continue
                     raise TimeoutError(
@@ -193,7 +193,7 @@ def _completed(
                 del handle  # I5: the iterator keeps nothing that it has handed out
                 yield ready.pop()
     finally:
-        collector.unregister(waiting)
+        masked(collector.unregister, waiting)
 
 
 def wait[R](
@@ -219,7 +219,7 @@ def wait[R](
     done: set[AsyncHandle[R]] = set()
     collector = Collector()
     try:
-        collector.register(pending)
+        masked(collector.register, pending)
         while pending:
             enough = False
             while collector.finished:
@@ -230,10 +230,10 @@ def wait[R](
                     enough = enough or _is_enough(handle, return_when)
             if not pending or enough:
                 break
-            if not collector.wait(pending, deadline) and not collector.finished:
+            if not masked(collector.wait, pending, deadline) and not collector.finished:
                 break
     finally:
-        collector.unregister(pending)
+        masked(collector.unregister, pending)
     return done, set(pending)
 
 

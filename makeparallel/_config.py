@@ -18,6 +18,7 @@ INFINITY = float("inf")
 ENVIRONMENT_WORKERS = "MAKEPARALLEL_WORKERS"
 MAX_WORKERS = 4096
 MAX_PENDING = 1_000_000
+HARD_GRACE_SECS = 0.2
 
 
 class Unset:
@@ -49,6 +50,8 @@ class PoolOptions(NamedTuple):
     max_pending: int | None = None
     when_full: str = "wait"
     thread_name_prefix: str = "makeparallel"
+    hard_grace_secs: float | None = HARD_GRACE_SECS
+    max_abandoned: int | None = None
 
 
 def check_seconds(value: object, name: str) -> float | None:
@@ -137,6 +140,40 @@ def check_choice(value: object, name: str, choices: "tuple[str, ...]") -> str:
     if value not in choices:
         raise ValueError(f"{name}={value!r}: must be one of {', '.join(map(repr, choices))}")
     return value
+
+
+def check_pool_options(
+    workers: object, max_pending: object, when_full: object, prefix: str, hard_grace: object, max_abandoned: object
+) -> PoolOptions:
+    """Check the options that `Pool` and `configure` share."""
+    return PoolOptions(
+        check_workers(workers),
+        check_pending(max_pending),
+        check_choice(when_full, "when_full", ("wait", "raise")),
+        prefix,
+        check_seconds(hard_grace, "hard_grace_secs"),
+        check_count(max_abandoned, "max_abandoned", "64 + 4 per worker"),
+    )
+
+
+def changed_options(
+    options: PoolOptions,
+    workers: "int | Unset | None",
+    max_pending: "int | Unset | None",
+    when_full: "str | Unset",
+    prefix: "str | Unset",
+    hard_grace: "float | Unset | None",
+    max_abandoned: "int | Unset | None",
+) -> PoolOptions:
+    """Options with those replaced that were given."""
+    return check_pool_options(
+        options.workers if workers is UNSET else workers,
+        options.max_pending if max_pending is UNSET else max_pending,
+        options.when_full if when_full is UNSET else when_full,
+        options.thread_name_prefix if prefix is UNSET else check_name(prefix, "thread_name_prefix"),
+        options.hard_grace_secs if hard_grace is UNSET else hard_grace,
+        options.max_abandoned if max_abandoned is UNSET else max_abandoned,
+    )
 
 
 def _number(value: object, name: str, rule: str) -> float:

@@ -5,10 +5,11 @@ Thread-safety: each call concerns the task that runs in the calling thread.
 """
 
 from ._config import check_fraction, check_sleep
-from ._core.entries import CANCELLED, TIMED_OUT, Waiter
+from ._core.entries import CANCELLED, TIMED_OUT
+from ._core.gate import close, leave_body, masked, open_again
 from ._core.idle import leave_seat, retake_seat
+from ._core.waiting import wait_for_bell
 from ._core.worker import current_worker
-from ._errors import TaskInterrupt
 from ._handle import AsyncHandle
 from ._sync import Bell
 
@@ -49,35 +50,31 @@ def cancel_requested() -> bool:
 def checkpoint() -> None:
     """Leave the body if its task was cancelled or timed out; do nothing outside a task or in a `shield`.
 
-    Leaves by an exception that `except Exception` does not catch; `finally` blocks run.
+    Leaves by an exception that `except Exception` does not catch; `finally` blocks run. In pure Python code the
+    body is interrupted anyway; a checkpoint stops it where it has nothing open, and with `interrupt=False`.
     """
     worker = current_worker()
     if worker is not None and cancel_requested() and worker.stack[-1] not in worker.shielded[-1:]:
-        raise TaskInterrupt
+        masked(leave_body, worker)
 
 
 def sleep(secs: float) -> None:
     """Sleep for `secs` seconds; in a task, wake at once and leave the body if it is cancelled.
 
-    Outside a task it is `time.sleep`. In a `shield` it wakes as well, and just returns. The worker stays
-    taken; see `blocking`.
+    Outside a task it is `time.sleep`. In a `shield` it sleeps on. With `interrupt=False` it leaves the body too:
+    the body asked for it by this call. The worker stays taken; see `blocking`.
 
     Raises:
         ValueError: `secs` is negative or NaN.
         TypeError: `secs` is not a number.
     """
     seconds = check_sleep(secs)
-    handle = current_handle()
-    if handle is None:
+    worker = current_worker()
+    if worker is None:
         Bell().wait(seconds)
-        return
-    waiter = Waiter()
-    try:
-        if handle._watch(waiter) is None:
-            waiter.bell.wait(seconds)
-    finally:
-        handle._unwatch(waiter)
-    checkpoint()
+    else:
+        may_leave = worker.stack[-1] not in worker.shielded[-1:]
+        masked(wait_for_bell, worker, Bell(), seconds, cooperative=may_leave)
 
 
 def report_progress(fraction: float) -> None:
@@ -95,14 +92,15 @@ def report_progress(fraction: float) -> None:
     handle = current_handle()
     if handle is None:
         raise RuntimeError("report_progress() was called outside a task; only a running task has progress")
-    handle._report(checked)
+    masked(handle._report, checked)
 
 
 class shield:  # noqa: N801  # reads as a statement: with mp.shield():
     """Hold an interrupt back until the block ends; nestable; does nothing outside a task.
 
-    In this version a body is only interrupted by its own `checkpoint` and `sleep`. Inside the block they
-    don't leave the body; the end of the outermost block does, if the task was cancelled meanwhile.
+    Inside the block nothing interrupts the body: no timeout, no cancel, no `checkpoint`, no wait. If the task was
+    finished meanwhile, the end of the outermost block leaves the body. A shielded body is not abandoned either, so
+    keep the block short. It covers its own task, not one that runs inline in a `get` inside it.
 
     Example:
         >>> import makeparallel as mp
@@ -110,22 +108,37 @@ class shield:  # noqa: N801  # reads as a statement: with mp.shield():
         ...     pass
     """
 
-    __slots__ = ("_worker",)
+    __slots__ = ("_entered",)
 
-    _worker: "Worker | None"
+    _entered: "list[tuple[Worker, bool] | None]"
+
+    def __init__(self) -> None:
+        #: For each block that was entered: whose gate, and whether this closed it.
+        self._entered = []
 
     def __enter__(self) -> None:
-        worker = self._worker = current_worker()
-        if worker is not None:
-            worker.shielded.append(worker.stack[-1])
+        worker = current_worker()
+        if worker is None:
+            self._entered.append(None)
+            return
+        closed = close(worker)  # P5: nothing can come from here on, so no depth is ever left behind
+        worker.shielded.append(worker.stack[-1])
+        self._entered.append((worker, closed))
 
     def __exit__(
         self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None"
     ) -> None:
-        if self._worker is not None:
-            self._worker.shielded.pop()
-            if error is None:
-                checkpoint()
+        entered = self._entered.pop()
+        if entered is not None and entered[0] is current_worker():
+            worker, closed = entered
+            worker.shielded.pop()
+            if closed and error is None:
+                open_again(worker)
+                if worker.stack[-1].takes_interrupts():
+                    checkpoint()  # what fell due a moment ago, and the supervisor has not got round to
+            elif closed:  # the body's own error comes out as itself, and the interrupt a moment later
+                worker.armed.append(worker.stack[-1])
+                worker.home.alarm()
 
 
 class blocking:  # noqa: N801  # reads as a statement: with mp.blocking():
@@ -145,11 +158,13 @@ class blocking:  # noqa: N801  # reads as a statement: with mp.blocking():
     _worker: "Worker | None"
 
     def __enter__(self) -> None:
-        self._worker = current_worker()
-        self._opening = None if self._worker is None else leave_seat(self._worker)
+        worker = self._worker = current_worker()
+        # An interrupt may fall between this and the block, and the seat is not taken back. That is as if the block
+        # lasted until the body ends: the seat is announced, and the worker rests afterwards.
+        self._opening = None if worker is None else masked(leave_seat, worker)
 
     def __exit__(
         self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None"
     ) -> None:
         if self._worker is not None:
-            retake_seat(self._worker, self._opening)
+            masked(retake_seat, self._worker, self._opening)

@@ -65,7 +65,7 @@ class ParallelFunction[**P, R](Decorated):
         handle._ledger = []
         handle._call = (copy_context(), self.__wrapped__, args, kwargs)
         handle._label = self._label
-        handle._terms = None if timeout is None else Terms(timeout)
+        handle._terms = None if timeout is None and self._interrupt else Terms(timeout, self._interrupt)
         handle._metadata = None
         handle._start = 0.0
         handle._number = 0
@@ -176,6 +176,7 @@ def _wrap(fn: "Callable[..., Any]", options: TaskOptions) -> "ParallelFunction[.
     wrapper._options = options
     wrapper._label = options.name
     wrapper._timeout = options.timeout
+    wrapper._interrupt = options.interrupt
     wrapper._pool = options.pool
     wrapper.__module__ = getattr(fn, "__module__", None) or type(fn).__module__
     return wrapper
@@ -263,10 +264,9 @@ def parallel(
     Args:
         func: the function, when used bare.
         name: what errors and logs call the tasks; the function's name by default.
-        timeout: seconds a body may run, from its start; then the handle is finished with a `TaskTimeoutError`.
-            0 ends the task before it begins; None and infinity mean no limit.
-        interrupt: False if the body must never be interrupted, only asked (`checkpoint`). No effect in this
-            version, which only asks.
+        timeout: seconds a body may run, from its start; then the handle is finished with a `TaskTimeoutError`,
+            and the body is interrupted. 0 ends the task before it begins; None and infinity mean no limit.
+        interrupt: False if the body must never be interrupted, only asked (`checkpoint`, `cancel_requested`).
         max_memory_mb: not available yet.
         max_cpu_time_secs: not available yet.
         pool: the `Pool` to run on; the default pool by default.

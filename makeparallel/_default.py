@@ -3,14 +3,14 @@
 import atexit
 import os
 import signal
-import sys
 
-from ._config import UNSET, PoolOptions, environment_workers
-from ._pool import (
-    DefaultPool,
-    Pool,
-    after_fork_in_child,
-    changed_options,
+from ._config import UNSET, PoolOptions, changed_options, environment_workers
+from ._core.gate import masked
+from ._core.idle import DRAINING
+from ._pool import DefaultPool, Pool, after_fork_in_child
+from ._process import (
+    flush_streams,
+    make_sure_to_end,
     report_all_unseen,
     shut_down_all,
     stop_supervisor,
@@ -35,7 +35,7 @@ def default_pool() -> Pool:
     Raises:
         ValueError: `MAKEPARALLEL_WORKERS` is set and is not a whole number above zero.
     """
-    return _pool or _make()
+    return _pool or masked(_make)
 
 
 def _make() -> Pool:
@@ -55,6 +55,8 @@ def configure(
     max_pending: "int | Unset | None" = UNSET,
     when_full: "str | Unset" = UNSET,
     thread_name_prefix: "str | Unset" = UNSET,
+    hard_grace_secs: "float | Unset | None" = UNSET,
+    max_abandoned: "int | Unset | None" = UNSET,
 ) -> None:
     """Set the default pool's options, before its first use; `workers` also later, to resize it.
 
@@ -63,6 +65,10 @@ def configure(
         max_pending: how many tasks may wait; None for no limit.
         when_full: what a submit does at the limit: "wait", or "raise" a `PoolFullError`.
         thread_name_prefix: threads are named `<prefix>-<number>`.
+        hard_grace_secs: a body that has not left so many seconds after it was interrupted is abandoned: another
+            thread takes its place. None for never; 0.2 by default.
+        max_abandoned: how many threads may be abandoned at once; then the pool takes no tasks before some
+            return. None for 64 + 4 per worker.
 
     Raises:
         TypeError, ValueError: an argument is not what it should be.
@@ -74,7 +80,9 @@ def configure(
     size = None
     with _lock:
         pool = _pool
-        options = changed_options(_options, workers, max_pending, when_full, thread_name_prefix)
+        options = changed_options(
+            _options, workers, max_pending, when_full, thread_name_prefix, hard_grace_secs, max_abandoned
+        )
         if _pool is not None:
             if options[1:] != _options[1:]:
                 raise RuntimeError(
@@ -107,7 +115,7 @@ def reset_shutdown() -> None:
     """
     global _pool
     with _lock:
-        if _pool is not None and _pool._scheduler.state:
+        if _pool is not None and _pool._scheduler.state >= DRAINING:
             _pool = None
 
 
@@ -138,6 +146,7 @@ def _at_exit() -> None:
     """
     try:
         shut_down_all(None, cancel_pending=False)
+        make_sure_to_end()
         if was_used():
             report_all_unseen()
     except KeyboardInterrupt:
@@ -150,11 +159,7 @@ def _at_exit() -> None:
 
 
 def _die_of_interrupt() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:  # a closed pipe must not turn the end into another error
-            pass
+    flush_streams()
     if hasattr(signal, "pthread_sigmask"):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)

@@ -1,5 +1,6 @@
 """Invariants of a pool as code: `_check`, for tests and stress runs."""
 
+from ._core.gate import CUT_OFF
 from ._core.idle import STOPPED
 from ._core.scheduler import Scheduler
 from ._stats import take_statistics
@@ -19,7 +20,9 @@ def describe(home: Scheduler) -> str:
     ]
     lines += [
         f"  worker {worker.ident}: seat {None if worker.seat is None else worker.seat.index}, stack {worker.stack[:]}, "
-        f"waiting {worker.waiting[:]}, left {worker.left}, ended {worker.ended}, serial {worker.serial - worker.base}"
+        f"waiting {worker.waiting[:]}, armed {worker.armed[:]}, due {worker.due[:]}, "
+        f"notice {worker.notice}, hit {worker.was_hit}, abandoned {worker.abandoned}, left {worker.left}, "
+        f"ended {worker.ended}, serial {worker.serial - worker.base}"
         for worker in home.roster[:]
     ]
     lines += [
@@ -37,14 +40,19 @@ def check_at_rest(home: Scheduler) -> None:
     """
     facts = take_statistics(home)
     idle = snapshot(home.idle)
+    workers = [worker for worker in home.roster[:] if not worker.abandoned]
     checks = {
         "conservation": facts.submitted == facts.succeeded + facts.failed + facts.cancelled + facts.timed_out,
         "nothing active": home.active_count() == 0,
         "nothing started is missing": facts.submitted
         == facts.started + sum(tally.ended[6] + tally.ended[8] for tally in (*home.roster, *home.tallies.values())),
-        "stacks empty": not any(worker.stack for worker in home.roster),
-        "nobody waits": not any(worker.waiting for worker in home.roster),
-        "no shield left": not any(worker.shielded for worker in home.roster),
+        "stacks empty": not any(worker.stack for worker in workers),
+        "nobody waits": not any(worker.waiting for worker in workers),
+        "no shield left": not any(worker.shielded for worker in workers),
+        "every gate closed": not any(worker.armed or worker.gate.locked() for worker in workers),
+        "nothing due": not any(
+            worker.notice or worker.was_hit or any(entry is not CUT_OFF for entry in worker.due) for worker in workers
+        ),
         "no seat twice in idle": len(set(map(id, idle))) == len(idle),
         "permits complete": home.room is None or home.room.is_empty(),
         "every seat idle": home.state >= STOPPED

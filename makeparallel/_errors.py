@@ -5,6 +5,10 @@ Guarantees: importing this module imports nothing slow (`TaskCancelledError`, wh
 `pickle` arrives, with text in place of what could not travel.
 """
 
+import sys
+
+from ._imports import repair_interrupted_import
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +24,11 @@ class TaskInterrupt(BaseException):
 
     A `BaseException`, so that a body's `except Exception` does not swallow it.
     """
+
+    def __init__(self) -> None:
+        super().__init__("the task was cancelled or timed out, so its body is to leave")
+        # CPython makes the instance where the interrupt arrives: the caller's frame is the interrupted one.
+        repair_interrupted_import(sys._getframe(1))
 
 
 class UnpicklableCause(Exception):

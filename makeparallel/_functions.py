@@ -17,9 +17,10 @@ CO_VARARGS_KEYWORDS, CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x08, 0x20
 class Decorated:
     """Marks what `parallel` returns, so that it can be unwrapped where a plain function is wanted."""
 
-    __slots__ = ("__wrapped__", "_label", "_timeout")
+    __slots__ = ("__wrapped__", "_interrupt", "_label", "_timeout")
 
     __wrapped__: "Callable[..., Any]"
+    _interrupt: bool
     _label: str
     _timeout: float | None
 

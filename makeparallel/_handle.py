@@ -8,6 +8,7 @@ Thread-safety: every method is internally synchronized, through the ledger of th
 from ._callbacks import Callback, ProgressCallback, Report
 from ._config import check_seconds
 from ._core.entries import CANCELLED, FAILED, STATE_NAMES, SUCCEEDED, TIMED_OUT, Claimant, Failure
+from ._core.gate import masked
 from ._core.task import Task
 from ._core.waiting import await_outcome
 from ._errors import TaskError, TaskTimeoutError, later, text_of
@@ -156,10 +157,11 @@ class AsyncHandle[R](Task):
     def cancel(self) -> bool:
         """Cancel the task; True if this call ended it, False if it had finished.
 
-        A pending task never runs. A running one is finished at once for everybody who waits; its body
-        is told by `checkpoint` and `cancel_requested`. Callbacks run in the calling thread.
+        A pending task never runs. A running one is finished at once for everybody who waits; its body is
+        interrupted a moment later, unless it was declared with `interrupt=False`: then `checkpoint` and
+        `cancel_requested` tell it. Callbacks run in the calling thread.
         """
-        return self.end(CANCELLED)
+        return masked(self.end, CANCELLED)
 
     def elapsed_time(self) -> float:
         """Return the seconds since the body started: 0.0 while pending, constant once finished."""
@@ -234,7 +236,7 @@ class AsyncHandle[R](Task):
         Raises:
             TypeError: `callback` is not callable.
         """
-        self._add(Callback(callback, on_success=True))
+        masked(self._add, Callback(callback, on_success=True))
 
     def on_error(self, callback: "Callable[[TaskError], object]") -> None:
         """Call `callback(error)` once the task has failed, timed out or was cancelled; at once if it has.
@@ -245,7 +247,7 @@ class AsyncHandle[R](Task):
         Raises:
             TypeError: `callback` is not callable.
         """
-        self._add(Callback(callback, on_success=False))
+        masked(self._add, Callback(callback, on_success=False))
 
     def on_progress(self, callback: "Callable[[float], object]") -> None:
         """Call `callback(fraction)` at each `report_progress`, in the reporting thread.
@@ -255,7 +257,9 @@ class AsyncHandle[R](Task):
         Raises:
             TypeError: `callback` is not callable.
         """
-        mine = ProgressCallback(callback)
+        masked(self._add_progress, ProgressCallback(callback))
+
+    def _add_progress(self, mine: ProgressCallback) -> None:
         self._ledger.append(mine)
         last = None
         for entry in self._ledger[:]:  # P1: reports before our entry are ours to replay, later ones their sender's

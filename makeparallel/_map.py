@@ -8,6 +8,7 @@ from contextvars import copy_context
 
 from ._config import check_count, check_seconds
 from ._core.entries import FAILED, SUCCEEDED, Terms
+from ._core.gate import masked
 from ._core.waiting import await_outcome, deadline_after
 from ._decorator import ParallelFunction, caller_line
 from ._default import default_pool
@@ -81,9 +82,9 @@ def parallel_map(
     seconds = check_seconds(timeout, "timeout")
     deadline = deadline_after(seconds)
     items = list(zip(*(_iterator(iterable, place) for place, iterable in enumerate(iterables, 1)), strict=False))
-    label, own_timeout = function_name(func), None
+    label, own_timeout, interrupt = function_name(func), None, True
     if isinstance(func, ParallelFunction):
-        label, own_timeout = func._label, func._timeout
+        label, own_timeout, interrupt = func._label, func._timeout, func._interrupt
         pool = pool or func._pool
     home = pool or default_pool()
     if own_timeout is not None:
@@ -97,17 +98,17 @@ def parallel_map(
         for start in range(0, len(items), size):
             chunk = items[start : start + size]
             handle: AsyncHandle[Any] = AsyncHandle.make(copy_context(), _run_chunk, (function, chunk, start), {}, label)  # type: ignore[assignment]
-            handle._terms = Terms(own_timeout)
+            handle._terms = Terms(own_timeout, interrupt)
             handle._terms.origin = origin
             handles.append(handle)
             home._scheduler.submit(handle, deadline)
         del items
         return _collect(handles, deadline, seconds)
     except BaseException:
-        _cancel_all(handles)
+        masked(_cancel_all, handles)
         raise
     finally:
-        handles = None  # type: ignore[assignment]  # I5: see Task._run
+        handles = None  # type: ignore[assignment]  # I5: see run_body
 
 
 def _iterator(iterable: "Iterable[Any]", place: int) -> "Iterator[Any]":
@@ -150,7 +151,7 @@ def _collect(handles: "list[AsyncHandle[Any]]", deadline: float | None, seconds:
             results += outcome[1]
         return results
     finally:
-        handles = handle = outcome = results = None  # type: ignore[assignment]  # I5: see Task._run
+        handles = handle = outcome = results = None  # type: ignore[assignment]  # I5: see run_body
 
 
 def _with_index(handle: "AsyncHandle[Any]", outcome: "Any", index: int) -> TaskError:

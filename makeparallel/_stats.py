@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ._core.entries import CANCELLED, FAILED, SUCCEEDED, TIMED_OUT
+from ._core.entries import CANCELLED, FAILED, GIVEN_UP, SUCCEEDED, TIMED_OUT
 from ._core.scheduler import Scheduler
 
 
@@ -44,7 +44,7 @@ class Statistics(NamedTuple):
     running: int
     steals: int
     parks: int
-    #: Threads that sit in code which could not be stopped; always 0 in this version.
+    #: Threads whose body was given up, since it could not be stopped, and has not returned.
     abandoned_workers: int
     #: Entries in the queues, those of cancelled tasks included.
     queue_depth: int
@@ -65,7 +65,7 @@ def take_statistics(home: Scheduler) -> Statistics:
     cancelled = sum(sum(counts[2 * CANCELLED : 2 * CANCELLED + 2]) for counts in ended)
     timed_out = sum(sum(counts[2 * TIMED_OUT : 2 * TIMED_OUT + 2]) for counts in ended)
     unstarted = sum(counts[2 * CANCELLED] + counts[2 * TIMED_OUT] for counts in ended)
-    started = sum(map(sum, left)) + sum(len(worker.stack) for worker in workers)
+    started = sum(map(sum, left)) + sum(len(worker.stack) for worker in workers if not worker.abandoned)
     others = [*home.tallies.copy().values()]
     submitted = sum(tally.serial - tally.base for tally in (*home.roster[:], *others))
     finished = succeeded + failed + cancelled + timed_out
@@ -82,13 +82,13 @@ def take_statistics(home: Scheduler) -> Statistics:
         running=unfinished - pending,
         steals=sum(worker.steals for worker in workers),
         parks=sum(worker.parks for worker in workers),
-        abandoned_workers=0,
+        abandoned_workers=sum(worker.abandoned for worker in workers),
         queue_depth=len(home.injector) + sum(len(seat.local) for seat in home.seats),
         workers=sum(not seat.closing for seat in home.seats),
         per_worker=tuple(
             WorkerStatistics(
                 name=worker.thread.name if worker.thread is not None else "starting",
-                finished=sum(counts),
+                finished=sum(counts[:GIVEN_UP]),
                 steals=worker.steals,
                 parks=worker.parks,
                 running=len(worker.stack),

@@ -1,8 +1,9 @@
-"""The supervisor: one thread per process that ends tasks at their deadlines.
+"""The supervisor: one thread per process that ends tasks at their deadlines, and has their bodies leave.
 
-What it is: a thread that sleeps exactly until the earliest deadline of a *running* task, and for ever
-when there is none. It starts with the first deadline. It keeps no list of deadlines: it looks at the
-workers' stacks, so a queued task costs it nothing, and a finished one is not kept alive (I5).
+What it is: a thread that sleeps exactly until the earliest deadline of a *running* task, or until a body
+that was told to leave has to be told again, and for ever when there is neither. It starts when it is first
+needed. It keeps no list of deadlines: it looks at the workers' stacks, so a queued task costs it nothing,
+and a finished one is not kept alive (I5).
 
 What it is not: a place where user code runs. Callbacks of what it ends run on a worker (P7).
 
@@ -10,15 +11,19 @@ Guarantees: a deadline is never overslept (I3). A worker pushes its task onto it
 `_wake_at`; the supervisor writes `_wake_at`, then looks at all stacks once more. The stack's lock orders
 the two, so either the supervisor sees the task or the worker sees the moment, and rings if it is too late.
 
+A task that is finished from outside while it runs raises the alarm: a ring, after its outcome is in the ledger.
+
 Assumes: C1 and C3 of `_sync`.
 """
 
-from ._core.entries import TIMED_OUT
+from ._core.entries import CANCELLED, TIMED_OUT
 from ._core.idle import STOPPED
 from ._core.scheduler import Scheduler
 from ._core.task import Task
+from ._core.worker import UNFIT, Worker
+from ._interrupt import urge
 from ._log import log_warning
-from ._sync import Bell, RLock, new_thread, now
+from ._sync import Bell, RLock, can_interrupt, get_ident, new_thread, now, prefer_prompt_wakeups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +57,7 @@ class Supervisor:
         self._homes[id(home)] = home
         self.was_used = True
         home.watch = self.watch
+        home.alarm = self.alarm
 
     def homes(self) -> list[Scheduler]:
         """Every scheduler of the process that may have threads, its pool dropped or not."""
@@ -70,8 +76,15 @@ class Supervisor:
         elif self._thread is None:
             self._start()
 
+    def alarm(self) -> None:
+        """Look at all stacks: a body on one is to leave, or was told to. Called by any thread, once that is so."""
+        if self._thread is None:
+            self._start()
+        self._bell.ring()
+
     def _start(self) -> None:
         problem: Exception | None = None
+        can_interrupt()  # it takes a while, the first time: now, rather than at the first deadline
         with self._lock:
             if self._thread is None and not self._stopping:
                 thread = new_thread(self._run, "makeparallel-supervisor")
@@ -93,32 +106,40 @@ class Supervisor:
             thread.join(1.0)
 
     def _run(self) -> None:
+        UNFIT[get_ident()] = None
+        prefer_prompt_wakeups()
         while not self._stopping:
-            earliest = self._end_overdue()
+            earliest = self._look_around()
             self._wake_at = earliest
             # I3: look again after announcing when we will wake
-            again = self._end_overdue()
+            again = self._look_around()
             if again < earliest:
                 continue
             self._bell.wait(None if earliest == FOREVER else earliest - now())
             self._wake_at = -FOREVER  # awake: nobody need ring
+        del UNFIT[get_ident()]
 
-    def _end_overdue(self) -> float:
-        """End every running task whose deadline has passed; the earliest deadline of the others."""
+    def _look_around(self) -> float:
+        """End every running task whose deadline has passed, and urge bodies to leave; when to look again."""
         earliest = FOREVER
         for home in self.homes():
             if self._release_if_done(home):
                 continue
             for worker in home.roster[:]:
                 for task in worker.stack[:]:
-                    earliest = min(earliest, self._end_if_overdue(task))
+                    earliest = min(earliest, self._look_at(home, worker, task))
         return earliest
 
-    def _end_if_overdue(self, task: Task) -> float:
-        terms = task._terms
-        if terms is None or terms.deadline is None or task._outcome() is not None:
-            return FOREVER
-        if now() < terms.deadline:
-            return terms.deadline
-        task.end(TIMED_OUT, fire=False)
-        return FOREVER
+    def _look_at(self, home: Scheduler, worker: Worker, task: Task) -> float:
+        outcome = task._outcome()
+        if outcome is None:
+            terms = task._terms
+            if terms is None or terms.deadline is None:
+                return FOREVER
+            if now() < terms.deadline:
+                return terms.deadline
+            if not task.end(TIMED_OUT, fire=False):
+                return FOREVER  # the body was faster
+        elif outcome[0] not in (CANCELLED, TIMED_OUT):
+            return FOREVER  # the body has just left
+        return urge(home, worker, task)

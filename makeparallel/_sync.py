@@ -22,11 +22,17 @@ Assumes, of CPython (free-threaded 3.13 and later; with the GIL all of it holds 
 - C7  A loop whose body ends with an `if` compiles to a backward jump that the exception table of an
       enclosing `try` does not cover, though a break can fall there. Where a `try` must see every break,
       its loops stand in functions of their own. (`tests/test_architecture.py` looks for such gaps.)
+- C8  `PyThreadState_SetAsyncExc` replaces what is pending for a thread, and the thread raises it at the next
+      place of C4 that it comes to; what was sent before a lock is released is pending for whoever takes
+      that lock next. A Python function's start is always such a place. With NULL it takes back what is
+      pending. Entering `with lock` holds no such place, so no interrupt falls between taking and having.
+- C9  `list.remove` compares by identity before it calls anything.
 """
 
 import sys
 import threading
 from _thread import RLock, allocate_lock, get_ident
+from _thread import allocate_lock as Lock  # noqa: N812  # a type in all but name
 from collections import deque
 from itertools import count
 from threading import TIMEOUT_MAX, Thread
@@ -40,15 +46,20 @@ if TYPE_CHECKING:
 __all__ = [
     "Bell",
     "Ledger",
+    "Lock",
     "Queue",
     "RLock",
+    "can_interrupt",
+    "clear_interrupt",
     "count",
     "fence",
     "get_ident",
     "move",
     "new_thread",
     "now",
+    "prefer_prompt_wakeups",
     "require_headroom",
+    "send_interrupt",
     "snapshot",
     "thread_module",
 ]
@@ -138,3 +149,62 @@ def require_headroom() -> None:
     except ValueError:  # the stack is not that deep
         return
     raise RecursionError("makeparallel: too little of the recursion limit is left to submit, cancel or wake")
+
+
+#: `PyThreadState_SetAsyncExc`, once somebody needed it: importing ctypes takes a while.
+_set_async_exc: "list[Callable[[int, int | None], int]]" = []
+
+
+def can_interrupt() -> bool:
+    """True if this interpreter can raise an exception in another thread; the first call may take 20 ms."""
+    if not _set_async_exc:
+        try:
+            from ctypes import c_int, c_ulong, c_void_p, pythonapi
+
+            function = pythonapi.PyThreadState_SetAsyncExc
+        except (ImportError, AttributeError):  # another implementation of Python, or one without ctypes
+            return False
+        function.argtypes, function.restype = (c_ulong, c_void_p), c_int
+        _set_async_exc.append(function)
+    return True
+
+
+def send_interrupt(ident: int, exception: type[BaseException]) -> None:
+    """Have the thread `ident` raise `exception`, a class that lives as long as the process (C8)."""
+    _set_async_exc[0](ident, id(exception))
+
+
+def clear_interrupt(ident: int) -> None:
+    """Take back what the calling thread, whose ident this is, has not raised yet (C8)."""
+    if _set_async_exc:
+        _set_async_exc[0](ident, None)
+
+
+#: The system call `sched_setattr`, which Python has no function for.
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274}
+_SLICE_NS = 100_000
+
+
+def prefer_prompt_wakeups() -> bool:
+    """Ask the kernel to wake the calling thread soon, also where all CPUs are busy; False if it can't be asked.
+
+    Linux 6.12 and newer take a short time slice as that wish; no privilege is needed.
+    """
+    import os
+
+    number = _SCHED_SETATTR.get(os.uname().machine) if sys.platform == "linux" else None
+    if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        return False
+    nice = os.getpriority(os.PRIO_PROCESS, 0)  # of this thread
+    if nice < 0:  # it has precedence, and the flag below would take that from threads that this one starts
+        return False
+    try:
+        from ctypes import CDLL, c_char_p, c_long
+        from struct import pack
+    except ImportError:
+        return False
+    # size, policy, flags (1: not for threads it starts), nice, priority, runtime (the slice), deadline, period
+    attributes = pack("=IIQiIQQQ", 48, os.SCHED_OTHER, 1, nice, 0, _SLICE_NS, 0, 0)
+    call = CDLL(None).syscall
+    call.argtypes, call.restype = (c_long, c_long, c_char_p, c_long), c_long
+    return bool(call(number, 0, attributes, 0) == 0)

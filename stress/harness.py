@@ -39,8 +39,8 @@ def poll(what: str, ask: Callable[[], object], seconds: float = 10.0) -> None:
         time.sleep(0.001)
 
 
-def read_options(description: str | None) -> argparse.Namespace:
-    """Read the command line."""
+def read_options(description: str | None, **switches: str) -> argparse.Namespace:
+    """Read the command line; `switches` are options of one program: name and help."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seed", default="0")
@@ -48,6 +48,8 @@ def read_options(description: str | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="stop after so many, to repeat a failure")
     parser.add_argument("--jitter", type=float, default=0.0, help="fraction of lines at which a thread sleeps")
     parser.add_argument("--hang", type=float, default=60.0, help="seconds after which a round counts as hung")
+    for name, text in switches.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     return parser.parse_args()
 
 

@@ -77,7 +77,12 @@ class Program:
         return number
 
     def submit(self, rng: Random, depth: int) -> Handle:
-        """Submit one task, with or without a timeout, callbacks, a cancellation."""
+        """Submit one task, with or without a timeout, callbacks, a cancellation; note it, whatever interrupts us."""
+        with mp.shield():
+            return self.submit_and_note(rng, depth)
+
+    def submit_and_note(self, rng: Random, depth: int) -> Handle:
+        """Do what `submit` says."""
         number = rng.getrandbits(62)
         try:
             if rng.random() < 0.15:

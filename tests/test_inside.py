@@ -135,7 +135,7 @@ def test_checkpoint_goes_on(pool, ending):
     """After a cancel or timeout `cancel_requested` is True, and `checkpoint` leaves; `finally` blocks run."""
     gate, path = Gate(), []
 
-    @pool.parallel(**timeout_for(ending))
+    @pool.parallel(**timeout_for(ending), interrupt=False)
     def body():
         mp.checkpoint()
         path.append(mp.cancel_requested())
@@ -159,7 +159,7 @@ def test_checkpoint_is_swallowed(pool, ending):
     """`except Exception` in a body doesn't hold the checkpoint up."""
     gate, path = Gate(), []
 
-    @pool.parallel(**timeout_for(ending))
+    @pool.parallel(**timeout_for(ending), interrupt=False)
     def body():
         gate()
         try:
@@ -208,7 +208,7 @@ def test_cancelled_parent_takes_its_inline_child_along():
             mp.checkpoint()
             path.append("went on")
 
-        handle = single.submit(outer)
+        handle = single.parallel(outer, interrupt=False)()
         end(handle, gate, "cancel")
     assert [("inner", False), ("child", "inner"), ("outer", True)] == path
 

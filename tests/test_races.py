@@ -1,44 +1,17 @@
 """Races that were found once, forced by injection: the lying primitive numbers the interleaving."""
 
 import pytest
+from helpers_by_hand import make_scheduler, make_task, make_worker, sit
 
 import makeparallel as mp
 from makeparallel._core import idle as idle_module
+from makeparallel._core.body import run_body
 from makeparallel._core.entries import CANCELLED
-from makeparallel._core.idle import Opening, Seat, leave_seat, retake_seat, wake_one
-from makeparallel._core.scheduler import Scheduler
+from makeparallel._core.idle import Opening, leave_seat, retake_seat, wake_one
 from makeparallel._core.staff import remove_seat
 from makeparallel._core.worker import Worker
 from makeparallel._handle import AsyncHandle
 from makeparallel._pool import copy_context
-
-
-def make_scheduler(workers: int) -> Scheduler:
-    """A scheduler whose seats are staffed by hand: no thread ever starts."""
-    home = Scheduler("by hand", "by-hand", workers, None, "wait")
-    staffed: list[object] = []
-    home.staff = staffed.append  # type: ignore[method-assign, assignment]
-    home.staffed = staffed  # type: ignore[attr-defined]
-    return home
-
-
-def make_worker(home: Scheduler, index: int) -> Worker:
-    worker = Worker(home, 1000 + index)
-    home.roster.append(worker)
-    return worker
-
-
-def make_task() -> "AsyncHandle[int]":
-    return AsyncHandle.make(copy_context(), abs, (1,), {}, "abs")  # type: ignore[return-value]
-
-
-def sit(home: Scheduler, index: int) -> tuple[Worker, Seat]:
-    """Let a new worker sit on the first seat; nothing else is idle."""
-    worker = make_worker(home, index)
-    opening = next(entry for entry in home.idle if entry.seat is home.seats[0])
-    home.idle.clear()
-    assert opening.take(worker)
-    return worker, opening.seat
 
 
 @pytest.mark.proves("I3")
@@ -227,7 +200,7 @@ def test_waiter_before_the_claim_does_not_hide_it() -> None:
     task._watch(mp._handle.Callback(str, on_success=True))  # type: ignore[attr-defined]
     assert task._claim(one)
     assert not task._claim(two)
-    task._run(one)
+    run_body(task, one)
     assert calls == [1]
     assert task.is_ready()
 
@@ -258,11 +231,17 @@ def test_library_lock_is_held_while_user_code_runs() -> None:
     """Another thread can take every lock of the library while a body, a callback or a hook runs."""
     import threading
 
-    from makeparallel import _default, _handle, _pool
+    from makeparallel import _default, _handle, _pool, _process
 
     answers: list[bool] = []
     pool = mp.Pool(1)
-    locks = [pool._scheduler.lock, _default._lock, _handle._metadata_lock, _pool._live_lock, _pool._supervisor[0]._lock]
+    locks = [
+        pool._scheduler.lock,
+        _default._lock,
+        _handle._metadata_lock,
+        _pool._live_lock,
+        _process._supervisor[0]._lock,
+    ]
 
     def take_all(*facts: object) -> None:
         def take() -> None:

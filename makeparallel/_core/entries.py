@@ -11,11 +11,16 @@ from .._sync import Bell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .task import Task
     from .worker import Worker
 
 SUCCEEDED, FAILED, CANCELLED, TIMED_OUT = 1, 2, 3, 4
 STATE_NAMES = {SUCCEEDED: "succeeded", FAILED: "failed", CANCELLED: "cancelled", TIMED_OUT: "timed out"}
+
+#: Where a worker counts bodies that it has not left, and that nobody waits for any more.
+GIVEN_UP = 3
 
 
 class Claimant:
@@ -43,8 +48,8 @@ class Waiter(Watcher):
 
     __slots__ = ("bell",)
 
-    def __init__(self) -> None:
-        self.bell = Bell()
+    def __init__(self, bell: Bell | None = None) -> None:
+        self.bell = Bell() if bell is None else bell
 
     def wake(self, task: "Task") -> None:
         """Ring the waiting thread's bell."""
@@ -73,15 +78,31 @@ class Failure:
 class Terms:
     """What few tasks have: a timeout, a place in a bounded queue, a known origin. Plain tasks pay one `None` for it."""
 
-    __slots__ = ("deadline", "origin", "permit", "timeout")
+    __slots__ = ("deadline", "interrupt", "origin", "permit", "timeout")
 
-    def __init__(self, timeout: float | None) -> None:
+    def __init__(self, timeout: float | None, interrupt: bool = True) -> None:
+        #: False if the body must never be interrupted, only asked.
+        self.interrupt = interrupt
         #: Where the task was submitted, as "file:line", if that was cheap to know.
         self.origin: str | None = None
         self.timeout = timeout
         self.deadline: float | None = None
         #: The permit of a bounded pool, while the task holds it.
         self.permit: list[None] = []
+
+
+class Chore:
+    """Queue entry: a call for a worker to make, since the thread that thought of it must not run user code."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, function: "Callable[..., object]", *args: object) -> None:
+        self.call = (function, args)
+
+    def run_on(self, worker: "Worker | None") -> None:
+        """Make the call."""
+        function, args = self.call
+        function(*args)
 
 
 class Callbacks:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 #: The states of a scheduler, which follow each other in this order. DRAINING: tasks may still submit
 #: subtasks. CLOSING: nobody may. STOPPED: no worker looks for work any more. FORKED: the parent's.
-OPEN, DRAINING, CLOSING, STOPPED, FORKED = 0, 1, 2, 3, 4
+#: CLOGGED alone goes back to OPEN: too many threads are abandoned, and only tasks may submit.
+OPEN, CLOGGED, DRAINING, CLOSING, STOPPED, FORKED = 0, 1, 2, 3, 4, 5
 
 
 class Seat:
@@ -177,16 +178,22 @@ def leave_seat(worker: "Worker") -> Opening | None:
     opening = None
     if seat is not None:
         worker.seat = worker.local = None
-        opening = Opening(seat)
-        home.idle.appendleft(opening)
-        # I3: look again after announcing. A resize sets `closing`, then looks for openings under the
-        # deque's lock: either it finds ours, or we see the mark.
-        if seat.closing and withdraw(home, opening):
-            home.remove_seat(seat)
-        elif home.has_work():
-            wake_one(home)
+        opening = vacate(home, seat)
     if home.state:
         home.drain.check()  # our wait may be what somebody's shutdown does not have to wait for
+    return opening
+
+
+def vacate(home: "Scheduler", seat: Seat) -> Opening:
+    """Announce a seat whose worker has just gone."""
+    opening = Opening(seat)
+    home.idle.appendleft(opening)
+    # I3: look again after announcing. A resize sets `closing`, then looks for openings under the
+    # deque's lock: either it finds ours, or we see the mark.
+    if seat.closing and withdraw(home, opening):
+        home.remove_seat(seat)
+    elif home.has_work():
+        wake_one(home)
     return opening
 
 
@@ -194,7 +201,8 @@ def retake_seat(worker: "Worker", opening: Opening | None) -> None:
     """After a wait: sit down again if nobody was woken for the seat.
 
     Otherwise the body goes on without a seat, beside the spare worker that took it, and the worker
-    goes to rest when the body ends. A pool is over its size for that long, and never under it.
+    goes to rest when the body ends. A pool is over its size for that long, and never under it. So does the
+    body of an abandoned worker, whose thread ends with it.
     """
-    if opening is not None and withdraw(worker.home, opening):
+    if opening is not None and not worker.abandoned and withdraw(worker.home, opening):
         opening.take(worker)

@@ -13,6 +13,7 @@ from .._errors import PoolFullError
 from .._sync import Bell, Queue, fence, move, now, snapshot
 from .entries import Terms
 from .idle import leave_seat, retake_seat
+from .waiting import wait_for_bell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Room:
                         f"pool {self._home.name!r} had no room for another task in time (max_pending={self.limit}); "
                         "raise max_pending or the timeout"
                     )
-                bell.wait(remaining)
+                wait_for_bell(worker, bell, remaining)
                 self._forget(bell)
         finally:
             self._forget(bell)

@@ -11,15 +11,16 @@ Assumes: C1 to C6 of `_sync`.
 See: README.md, P2 and P6.
 """
 
-from .._errors import PoolShutdownError
+from .._errors import PoolFullError, PoolShutdownError
 from .._sync import Queue, RLock, fence, get_ident, new_thread
-from .entries import CANCELLED, TIMED_OUT, Terms
-from .idle import CLOSING, FORKED, OPEN, STOPPED, Opening, Seat, pass_on, wake_one
+from .entries import CANCELLED, TIMED_OUT, Chore, Terms
+from .gate import WORKERS, masked
+from .idle import CLOGGED, CLOSING, FORKED, OPEN, STOPPED, Opening, Seat, pass_on, wake_one
 from .room import Room
 from .shutdown import Drain
 from .staff import remove_seat, resize, staff, worker_ended
 from .task import Task
-from .worker import WORKERS, Tally, Worker, next_tally
+from .worker import Tally, Worker, next_tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,12 +42,22 @@ class Scheduler:
         self.drain = Drain(self)
         #: Told of every deadline, once its task is on a worker's stack.
         self.watch: Callable[[float], None] = _no_hook
+        #: Told that a body on some worker's stack is to leave, or was told to.
+        self.alarm: Callable[[], None] = _no_hook
+        #: Told, in its thread, that a body has left to which an interrupt was sent.
+        self.on_interrupted: Callable[[], None] = _no_hook
         #: Told of every error nobody looked at: name, id, error.
         self.on_unseen: Callable[[str, str, BaseException], None] = _no_hook
         #: Told of a thread that could not be started: the pool's name, why.
         self.on_degraded: Callable[[str, BaseException], None] = _no_hook
+        #: Told of every body that was given up: the pool's name, the task's, its id, whether the pool is clogged.
+        self.on_abandoned: Callable[[str, str, str, bool], None] = _no_hook
         #: Told that the first thread is about to start.
         self.on_start: Callable[[], None] = _no_hook
+        #: Seconds from the first interrupt of a body until its thread is abandoned; infinity for never.
+        self.hard_grace = 0.2
+        #: How many threads may be abandoned at once; None for a number that follows the pool's size.
+        self.max_abandoned: int | None = None
         #: How long a worker looks around before it sleeps, in seconds.
         self.spin_secs = 0.0
         # Guarded by lock (reentrant: a finalizer may come here while its thread holds it)
@@ -74,6 +85,17 @@ class Scheduler:
         with self.lock:
             self.state = max(self.state, state)
 
+    def may_abandon(self) -> bool:
+        """True if one more thread may be given up."""
+        limit = 64 + 4 * len(self.seats) if self.max_abandoned is None else self.max_abandoned
+        return sum(worker.abandoned for worker in self.roster[:]) < limit
+
+    def clog_or_unclog(self) -> None:
+        """Refuse tasks from outside while no more threads may be abandoned."""
+        with self.lock:
+            if self.state <= CLOGGED:
+                self.state = OPEN if self.may_abandon() else CLOGGED
+
     # --- submission ------------------------------------------------------------------------------
 
     def submit(self, task: Task, deadline: float | None = None) -> Task:
@@ -82,14 +104,20 @@ class Scheduler:
         Raises:
             TimeoutError: a bounded pool had no room before `deadline`.
             PoolShutdownError: the pool takes no new tasks.
-            PoolFullError: the pool is bounded and full, and was told not to wait.
+            PoolFullError: the pool is bounded and full, and was told not to wait; or too many of its threads
+                are abandoned.
         """
+        ident = get_ident()
+        worker = WORKERS.get(ident)
+        if worker is not None and worker.armed:
+            return masked(Scheduler._submit, self, task, deadline, ident, worker)
+        return self._submit(task, deadline, ident, worker)
+
+    def _submit(self, task: Task, deadline: float | None, ident: int, worker: Worker | None) -> Task:
         serial = 0
         tally: Tally | None = None
         task._home = self
         try:
-            ident = get_ident()
-            worker = WORKERS.get(ident)
             if worker is not None and worker.home is self:
                 # From a task: still taken while the pool drains, and exempt from max_pending.
                 if self.state >= CLOSING:
@@ -133,8 +161,15 @@ class Scheduler:
             task._number = serial
             task.end(CANCELLED)
 
-    def refusal(self) -> PoolShutdownError:
-        """The error for a submit that comes too late."""
+    def refusal(self) -> PoolShutdownError | PoolFullError:
+        """The error for a submit that is not taken."""
+        if self.state == CLOGGED:
+            stuck = sum(worker.abandoned for worker in self.roster[:])
+            return PoolFullError(
+                f"pool {self.name!r} has {stuck} abandoned threads, which sit in code that could not be stopped after "
+                "a timeout or a cancel, and takes no new tasks before some return; give that code a timeout of its "
+                "own, or raise max_abandoned"
+            )
         remedy = "mp.reset_shutdown() gives a new default pool" if self.name == "default" else "make a new Pool"
         return PoolShutdownError(f"pool {self.name!r} was shut down and takes no new tasks; {remedy}")
 
@@ -167,7 +202,7 @@ class Scheduler:
     def report_unseen(self, name: str, task_id: str, error: BaseException) -> None:
         """Have a worker report an error that nobody looked at. Safe from a finalizer (I9)."""
         if self.state != FORKED:
-            self.add_chore(_Unseen(self, name, task_id, error))
+            masked(Scheduler.add_chore, self, Chore(self.on_unseen, name, task_id, error))
 
     def has_work(self) -> bool:
         """True if a queue has an entry, each looked at under its lock (P2)."""
@@ -246,19 +281,6 @@ class Scheduler:
         gone += sum(tally.ended[2 * CANCELLED] + tally.ended[2 * TIMED_OUT] for tally in (*workers, *others))
         workers, others = self.roster[:], [*self.tallies.copy().values()]
         return sum(tally.serial - tally.base for tally in (*workers, *others)) - gone
-
-
-class _Unseen:
-    """Queue entry: report an error that nobody looked at."""
-
-    __slots__ = ("error", "home", "name", "task_id")
-
-    def __init__(self, home: Scheduler, name: str, task_id: str, error: BaseException) -> None:
-        self.home, self.name, self.task_id, self.error = home, name, task_id, error
-
-    def run_on(self, worker: Worker | None) -> None:
-        """Hand it to the pool's reporter."""
-        self.home.on_unseen(self.name, self.task_id, self.error)
 
 
 def _no_hook(*facts: object) -> None:

@@ -11,10 +11,11 @@ Assumes: C1, C2 of `_sync`.
 
 from .._sync import Bell, Queue, fence, get_ident, move, now
 from .entries import CANCELLED
+from .gate import CUT_OFF, WORKERS
 from .idle import CLOSING, DRAINING, STOPPED, leave_seat, retake_seat
 from .task import Task
-from .waiting import deadline_after
-from .worker import WORKERS, Worker
+from .waiting import deadline_after, wait_for_bell
+from .worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ class Drain:
         """Shut down; True if every body ended in time. The steps are numbered in README.md, P6."""
         home = self._home
         if timeout is None and home.state >= STOPPED:
-            timeout = 0.0  # an earlier call has waited, or has given up on what still runs
+            # An earlier call has waited, or has given up on what still runs: wait as long as it takes to interrupt
+            # that, or to abandon it.
+            timeout = min(home.hard_grace, 1.0) + 0.1
         deadline = deadline_after(timeout)
         home.advance(CLOSING if cancel_pending else DRAINING)  # step 1: refuse
         if home.room is not None:
@@ -57,7 +60,8 @@ class Drain:
             if not in_time:
                 self._cancel_running()  # step 4: the time is up
             self.stop()  # step 5: nobody looks for work any more
-            return in_time and self._join(deadline)  # step 6: the threads are gone
+            joined = in_time and self._join(deadline)  # step 6: the threads are gone
+            return joined and not any(worker.abandoned for worker in home.roster[:])
         finally:
             if inside is not None:
                 self._inside.remove(inside)
@@ -83,11 +87,11 @@ class Drain:
         """
         home = self._home
         exempt = self._exempt()
-        if any(worker.stack[:] for worker in home.roster[:] if worker not in exempt):
+        if any(worker.stack[:] for worker in home.roster[:] if worker not in exempt and not worker.abandoned):
             return False
         if home.state < STOPPED and home.has_work():
             return False
-        return home.active_count() <= sum(len(worker.stack) for worker in exempt)
+        return home.active_count() <= sum(len(worker.stack) for worker in exempt if not worker.abandoned)
 
     def sweep(self) -> None:
         """Cancel every queued task; run queued chores here.
@@ -141,7 +145,7 @@ class Drain:
                 remaining = None if deadline is None else deadline - now()
                 if remaining is not None and remaining <= 0:
                     return False
-                drained.wait(remaining)
+                wait_for_bell(worker, drained, remaining)
             return True
         finally:
             self._waiting.remove(drained)
@@ -164,6 +168,9 @@ class Drain:
         exempt = self._exempt()
         for worker in home.roster[:]:
             if worker not in exempt:
+                # I1: before the look. A task that a worker has in hand is on its stack when the worker looks at
+                # `due`; so either we find it there, or the worker finds the mark.
+                worker.due.append(CUT_OFF)
                 for task in worker.stack[:]:
                     task.end(CANCELLED)
 
@@ -173,7 +180,7 @@ class Drain:
         exempt = self._exempt()
         for worker in self._home.roster[:]:
             thread = worker.thread
-            if thread is None or thread.ident in (None, me) or worker in exempt:
+            if thread is None or thread.ident in (None, me) or worker in exempt or worker.abandoned:
                 continue
             thread.join(None if deadline is None else max(deadline - now(), 0.05))
             if thread.is_alive():

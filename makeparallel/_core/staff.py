@@ -6,13 +6,16 @@ Guarantees: a thread starts only when a seat has work to do; one that can't be s
 never a task: the other workers do the work, and if there are none, the thread that needed one.
 """
 
-from .._sync import fence, get_ident, move, new_thread, snapshot
-from .idle import STOPPED, Opening, Seat, pass_on, withdraw
-from .worker import WORKERS, Worker, next_tally
+from .._sync import fence, get_ident, move, new_thread, now, snapshot
+from .entries import CANCELLED, GIVEN_UP
+from .gate import WORKERS, reach
+from .idle import STOPPED, Opening, Seat, pass_on, vacate, withdraw
+from .worker import UNFIT, Worker, next_tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .scheduler import Scheduler
+    from .task import Outcome, Task
 
 
 def staff(home: "Scheduler", opening: Opening) -> None:
@@ -35,9 +38,10 @@ def staff(home: "Scheduler", opening: Opening) -> None:
     except (RuntimeError, MemoryError) as error:
         home.ended.append(worker)
         home.on_degraded(home.name, error)
-        if any(other.seat is not None for other in home.roster[:]):
+        if get_ident() in UNFIT or any(other.seat is not None for other in home.roster[:]):
             # It will look for work before it sleeps, and announce an opening before it blocks; a stale
-            # look at its seat is made good by its own look after that announcement (P2).
+            # look at its seat is made good by its own look after that announcement (P2). What the supervisor
+            # could not staff waits for the next submit, or for whoever waits for a task (`before_wait`).
             home.idle.appendleft(opening)
         else:
             _work_here(home, opening)
@@ -59,6 +63,7 @@ def _work_here(home: "Scheduler", opening: Opening) -> None:
     before = WORKERS.get(ident)
     worker = _record(home)
     worker.thread = None
+    worker.ident = ident
     seat = opening.seat
     WORKERS[ident] = worker
     try:
@@ -90,12 +95,47 @@ def _run_all(worker: Worker, seat: Seat) -> None:
 
 def worker_ended(home: "Scheduler", worker: Worker) -> None:
     """A worker's thread is about to end; its record is used again."""
+    worker.due.clear()
+    if worker.abandoned:
+        worker.abandoned = False
+        home.clog_or_unclog()
+        home.alarm()  # there may be room to abandon another one
     home.ended.append(worker)
     fence(home.idle)  # our counts come before the next worker's look at all counts
     if home.state:
         home.drain.check()
     if home.state >= STOPPED:
         home.drain.sweep()
+
+
+def abandon(worker: Worker, task: "Task") -> "tuple[Seat | None, list[tuple[Task, Outcome]]] | None":
+    """Give up a body that did not leave, and whatever waits for it inline. The caller holds the worker's gate lock.
+
+    The thread goes on in its own time, counts no more, and ends when it comes back. What is left to do is
+    returned, for `replace_abandoned`; None if the body is not in its own code, or has left.
+    """
+    if not reach(worker, task):
+        return None
+    # The body can't come into the library before the lock is released: its seat and its stack are ours.
+    stack = worker.stack[:]
+    worker.left[GIVEN_UP] = len(stack)  # before `abandoned`, so that a reader counts too many, not too few
+    worker.abandoned = True
+    seat, worker.seat, worker.local = worker.seat, None, None
+    outcomes = [(outer, (CANCELLED, None, now())) for outer in stack[:-1]]
+    for outer, outcome in outcomes:
+        outer._settle(outcome)  # I1: its own body can't, before this one leaves
+    return seat, outcomes
+
+
+def replace_abandoned(home: "Scheduler", seat: Seat | None, outcomes: "list[tuple[Task, Outcome]]") -> None:
+    """After `abandon`, without the lock: finish the tasks that waited inline, and find the seat a worker."""
+    for outer, outcome in outcomes:
+        outer.follow(outcome, settled=True, fire=False)
+    home.clog_or_unclog()
+    if seat is not None:
+        vacate(home, seat)
+    if home.state:
+        home.drain.check()
 
 
 def resize(home: "Scheduler", workers: int) -> None:

@@ -1,7 +1,8 @@
 """A task: the state machine of one call, from submission to outcome.
 
 What it is: the one object per call. What is queued *is* the handle that the user holds (`AsyncHandle`
-is a subclass). It knows how to be claimed, run and settled; not where it is queued, nor who waits.
+is a subclass). It knows how to be claimed and settled; not where it is queued, nor who waits. How its body is
+run and left is in body.py.
 
 Guarantees: a body runs at most once (I2); the first settling entry is the outcome, and every watcher
 that was registered before it is woken exactly then (P1); from the claim on, nothing here refers to the
@@ -12,7 +13,8 @@ See: README.md, P1.
 """
 
 from .._sync import Ledger, now, require_headroom
-from .entries import FAILED, SUCCEEDED, TIMED_OUT, Callbacks, Claimant, Failure, Terms, Watcher
+from .body import run_body
+from .entries import Callbacks, Claimant, Terms, Watcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,13 +67,14 @@ class Task:
         kwargs: "dict[str, Any]",
         label: str,
         timeout: float | None = None,
+        interrupt: bool = True,
     ) -> "Task":
         """Make a task that is not submitted yet; `ParallelFunction.__call__` has this unrolled."""
         task = cls.__new__(cls)
         task._ledger = Ledger()
         task._call = (context, fn, args, kwargs)
         task._label = label
-        task._terms = None if timeout is None else Terms(timeout)
+        task._terms = None if timeout is None and interrupt else Terms(timeout, interrupt)
         task._metadata = None
         task._start = 0.0
         task._number = 0
@@ -81,12 +84,16 @@ class Task:
         """Return the task's id, unique in the process: the submitting thread's number, then its count."""
         return f"{self._number >> TALLY_BITS}-{self._number & TALLY_MASK}"
 
+    def takes_interrupts(self) -> bool:
+        """True unless its body must never be interrupted, only asked."""
+        return self._terms is None or self._terms.interrupt
+
     # --- P1: claim -------------------------------------------------------------------------------
 
     def run_on(self, worker: "Worker") -> None:
         """Run the body on `worker`, unless somebody was first: a claim, a cancellation."""
         if self._claim(worker):
-            self._run(worker)
+            run_body(self, worker)
         self = None  # type: ignore[assignment]  # I5: a traceback keeps this frame, and it the task
 
     def _claim(self, worker: "Worker") -> bool:
@@ -107,70 +114,6 @@ class Task:
             if isinstance(entry, Claimant) or type(entry) is tuple:
                 return entry is worker
         raise AssertionError("a claim vanished from its ledger")
-
-    def _run(self, worker: "Worker") -> None:
-        """Run the claimed body and settle the task. `worker` is the first entry of its kind."""
-        context, fn, args, kwargs = self._call  # type: ignore[misc]  # a claimed task has its call
-        self._call = None
-        terms = self._terms
-        if terms is not None and not self._begin(terms, worker):
-            return
-        self._start = now()
-        if terms is not None and terms.timeout is not None:
-            terms.deadline = self._start + terms.timeout
-            worker.stack.append(self)
-            worker.home.watch(terms.deadline)  # after the append: the supervisor looks at stacks
-        else:
-            worker.stack.append(self)
-        try:
-            outcome: Outcome = (SUCCEEDED, context.run(fn, *args, **kwargs), now())
-        except BaseException as error:  # SystemExit and KeyboardInterrupt end the task, never the worker
-            trace = error.__traceback__
-            if trace is not None:
-                error.__traceback__ = trace.tb_next  # the user's frames, without this one
-            outcome = (FAILED, Failure(self, error), now())
-            del trace
-        context = fn = args = kwargs = None
-        self._leave(outcome, worker)
-        worker.stack.pop()
-        if worker.shielded:  # a block that was entered and never left ends with its task
-            worker.shielded = [task for task in worker.shielded if task is not self]
-        # I5: the traceback of a failure keeps this frame (f_back), and would keep all it refers to.
-        self = outcome = None  # type: ignore[assignment]
-
-    def _begin(self, terms: Terms, worker: "Worker") -> bool:
-        """Do what a task with terms needs before its body; False if the body must not run."""
-        self._home.return_permit(terms)
-        if terms.timeout == 0.0:
-            self.end(TIMED_OUT)
-            worker.left[0] += 1
-            return False
-        return True
-
-    def _leave(self, outcome: "Outcome", worker: "Worker") -> None:
-        """Settle from the body's side, and count."""
-        ledger = self._ledger
-        state = outcome[0]
-        if len(ledger) == 1:
-            # Nobody watches, nobody has settled, as far as a plain read shows. The count comes first, so
-            # that who sees the outcome sees it counted; if the read was stale, it is taken back.
-            worker.left[state] += 1
-            ledger.append(outcome)
-            if ledger[1] is outcome:
-                return
-            worker.left[state] -= 1
-            before = self._before(outcome)
-        else:
-            before = self._settle(outcome)
-        if before is None:
-            if state == FAILED:
-                outcome[1].seen = True  # nobody can look at it: the handle has another outcome
-            self._drop(outcome)
-            worker.left[0] += 1
-            return
-        worker.left[state] += 1
-        self._wake_all(before)
-        self._fire_all(before)
 
     # --- P1: settle ------------------------------------------------------------------------------
 
@@ -221,17 +164,22 @@ class Task:
         if self._outcome() is not None:
             return False
         require_headroom()
-        outcome: Outcome = (state, None, now())
+        return self.follow((state, None, now()), fire=fire)
+
+    def follow(self, outcome: "Outcome", *, settled: bool = False, fire: bool) -> bool:
+        """Settle from outside, unless that is done, and do what follows from it; True if `outcome` came first."""
         tally = self._home.tally()
         counted = 0
         try:
-            before = self._settle(outcome)
+            before = self._before(outcome) if settled else self._settle(outcome)
             if before is None:
                 return False  # the entry stays: it holds nothing, and `remove` could take an equal one
-            slot = self._ended(state, before)
+            slot = self._ended(outcome[0], before)
             counted = tally.ended[slot] + 1
             tally.ended[slot] = counted
             self._wake_all(before)  # no loop stands in this `try`: C7
+            if slot & 1 and self.takes_interrupts():
+                self._home.alarm()  # P5: its body is to leave
             if fire:
                 self._fire_all(before)
             elif any(isinstance(entry, Watcher) for entry in before):
@@ -261,6 +209,8 @@ class Task:
         if counted == 0 or tally.ended[slot] < counted:
             tally.ended[slot] += 1  # C4: the count and its store cannot be parted by anything but a break
         self._wake_all(before)
+        if slot & 1:
+            self._home.alarm()
         self._home.add_chore(Callbacks(self, before))
         if self._home.state:
             self._home.drain.check()

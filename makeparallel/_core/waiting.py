@@ -13,10 +13,12 @@ See: README.md, P4.
 import sys
 
 from .._sync import Bell, get_ident, now
+from .body import run_body
 from .entries import Waiter
+from .gate import WORKERS, is_interruptible, leave_body, masked
 from .idle import leave_seat, retake_seat
 from .task import Task
-from .worker import FOLLOWED, WORKERS, Worker
+from .worker import FOLLOWED, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,10 +35,10 @@ def await_outcome(task: Task, timeout: float | None) -> "Outcome | None":
             return outcome
         worker = WORKERS.get(get_ident())
         if worker is not None:
-            return _wait_inside(worker, task, timeout)
+            return masked(_wait_inside, worker, task, timeout)
         return _wait_outside(task, timeout)
     finally:
-        task = outcome = None  # type: ignore[assignment]  # I5: see Task._run
+        task = outcome = None  # type: ignore[assignment]  # I5: see run_body
 
 
 def _wait_inside(worker: Worker, task: Task, timeout: float | None) -> "Outcome | None":
@@ -46,10 +48,9 @@ def _wait_inside(worker: Worker, task: Task, timeout: float | None) -> "Outcome 
         RuntimeError: the wait closes a cycle.
     """
     try:
-        # Only the awaited task, no other: any other could need a lock that our body holds.
-        if timeout is None and task._home is worker.home and _has_room() and task._claim(worker):
+        if timeout is None and _may_run_inline(worker, task) and task._claim(worker):
             worker.unqueue(task)
-            task._run(worker)
+            run_body(task, worker)
             return task._outcome()
         waiter = Waiter()
         outcome = task._watch(waiter)
@@ -60,7 +61,7 @@ def _wait_inside(worker: Worker, task: Task, timeout: float | None) -> "Outcome 
         task._unwatch(waiter)
         return outcome
     finally:
-        task = None  # type: ignore[assignment]  # I5: see Task._run
+        task = None  # type: ignore[assignment]  # I5: see run_body
 
 
 def block_inside(worker: Worker, tasks: "Collection[Task]", bell: Bell, timeout: float | None) -> bool:
@@ -74,11 +75,35 @@ def block_inside(worker: Worker, tasks: "Collection[Task]", bell: Bell, timeout:
         _refuse_cycle(worker, tasks)
         opening = leave_seat(worker)
         try:
-            return bell.wait(timeout)
+            return wait_for_bell(worker, bell, timeout)
         finally:
             retake_seat(worker, opening)
     finally:
         worker.waiting.pop()
+
+
+def wait_for_bell(worker: Worker | None, bell: Bell, timeout: float | None, *, cooperative: bool = False) -> bool:
+    """Block until `bell` rings; True if it did, False if `timeout` seconds passed.
+
+    Every wait of the library that may last ends up here. Inside a task it ends when that task is cancelled or
+    times out; with `cooperative`, also where the body must not be interrupted: it asked for it by this wait.
+
+    Raises:
+        TaskInterrupt: the running task was finished from outside.
+    """
+    task = worker.stack[-1] if worker is not None and worker.stack else None
+    if worker is None or task is None or not (is_interruptible(worker, task) or cooperative):
+        return bell.wait(timeout)
+    waiter = Waiter(bell)
+    try:
+        # I3: registered before the look; whoever settles the task from now on rings
+        if task._watch(waiter) is None:
+            rang = bell.wait(timeout)
+            if task._outcome() is None:
+                return rang
+    finally:
+        task._unwatch(waiter)
+    return leave_body(worker)
 
 
 def _refuse_cycle(worker: Worker, tasks: "Collection[Task]") -> None:
@@ -100,6 +125,15 @@ def _refuse_cycle(worker: Worker, tasks: "Collection[Task]") -> None:
             f"deadlock: {mine}{', '.join(names)}, which can't finish before it does; "
             "a task must not wait for itself or for one that waits for it"
         )
+
+
+def _may_run_inline(worker: Worker, task: Task) -> bool:
+    """P4: only the awaited task, no other: any other could need a lock that our body holds.
+
+    Nor one with a timeout: at its deadline the waiting body goes on, whatever code the task sits in.
+    """
+    timed = task._terms is not None and task._terms.timeout is not None
+    return task._home is worker.home and not timed and not worker.abandoned and _has_room()
 
 
 def _has_room() -> bool:

@@ -10,8 +10,9 @@ Assumes: C1, C3, C4 of `_sync`.
 See: README.md, P3.
 """
 
-from .._sync import Bell, Queue, count, fence, get_ident
+from .._sync import Bell, Lock, Queue, count, fence, get_ident
 from .entries import Claimant
+from .gate import WORKERS, Notice
 from .idle import STOPPED, Opening, Seat, park, pass_on, spin
 from .task import TALLY_BITS, Task
 
@@ -29,9 +30,8 @@ FAIR = 61
 #: Numbers for tallies: unique in the process, because task ids start with them.
 _numbers = count(1)
 
-#: The worker of each thread that is one. A dict: reads take no lock, each thread writes its own key.
-WORKERS: "dict[int, Worker]" = {}
-
+#: Threads that never run a body, whatever happens: the supervisor's.
+UNFIT: "dict[int, None]" = {}
 
 #: A wait for this many tasks or more is taken to go on by itself: following it would cost too much.
 FOLLOWED = 64
@@ -56,8 +56,8 @@ class Worker(Tally, Claimant):
     """
 
     __slots__ = (
-        "bell", "home", "ident", "left", "local", "offered", "parks", "random", "seat", "shielded", "stack",
-        "steals", "thread", "waiting",
+        "abandoned", "armed", "bell", "due", "gate", "home", "ident", "left", "local", "notice", "offered", "parks",
+        "random", "seat", "shielded", "stack", "steals", "thread", "waiting", "was_hit",
     )  # fmt: skip
 
     def __init__(self, home: "Scheduler", index: int) -> None:
@@ -65,10 +65,11 @@ class Worker(Tally, Claimant):
         # Immutable
         self.home = home
         # Owner only; readers take sums of them, which may be a moment old (C3)
-        self.left = [0, 0, 0]  # bodies that left: [0] settled by somebody else, [1] succeeded, [2] failed
+        # bodies that left: [0] settled by somebody else, [1] succeeded, [2] failed; [3] given up: see GIVEN_UP
+        self.left = [0, 0, 0, 0]
         self.parks = 0
         self.steals = 0
-        # Owner only (staff.py reads `seat`, and says why that is right)
+        # Owner only (staff.py reads `seat`, and says why that is right; who abandons the worker takes it away)
         self.seat: Seat | None = None
         self.local: Queue[Any] | None = None
         self.shielded: list[Task] = []  # once for each `shield` block a task is in
@@ -77,6 +78,15 @@ class Worker(Tally, Claimant):
         self.stack: list[Task] = []  # the running task, above those that wait for it inline (P4)
         #: What the running task waits for: any one of these. The innermost wait is the last entry.
         self.waiting: list[Collection[Task]] = []
+        # Racy by design (P5): see gate.py
+        self.armed: list[Any] = []  # the running task while it may be interrupted, and senders' marks
+        self.due: list[Task] = []  # tasks to interrupt as soon as they can be reached; or CUT_OFF
+        # Guarded by gate, which the owner takes only where it was disturbed
+        self.gate = Lock()
+        self.notice: Notice | None = None
+        self.was_hit = False  # something was sent since a body was last cleaned up after
+        #: The body did not leave. All that is on the stack is given up; the thread ends when it comes back.
+        self.abandoned = False
         # Written by whoever took this worker off the bench, before its bell rings
         self.offered: Opening | None = None
         self.bell = Bell()
@@ -88,7 +98,7 @@ class Worker(Tally, Claimant):
     # --- the loop --------------------------------------------------------------------------------
 
     def main(self, opening: Opening | None) -> None:
-        """Be the thread: sit and work, rest on the bench, until the pool stops."""
+        """Be the thread: sit and work, rest on the bench, until the pool stops or gives the thread up."""
         ident = self.ident = get_ident()
         WORKERS[ident] = self
         try:
@@ -171,6 +181,8 @@ class Worker(Tally, Claimant):
 
     def _rest(self) -> Opening | None:
         """Wait on the bench for an opening; None if the thread is not needed any more."""
+        if self.abandoned:
+            return None
         home, bench = self.home, self.home.bench
         # Whoever woke us may have counted on us for a task that we now don't run: pass it on (I3).
         if home.state < STOPPED:
@@ -239,6 +251,8 @@ def forget_other_threads() -> None:
     for ident in list(WORKERS):
         if ident != get_ident():
             del WORKERS[ident]
+        else:
+            WORKERS[ident].gate = Lock()  # the supervisor of the parent may have held it
 
 
 def current_worker() -> Worker | None:
