@@ -1,7 +1,7 @@
 """What a task does when it fails, takes too long, is cancelled, or outlives the pool.
 
-In this version a timeout or a cancel finishes the handle at once, and whoever waits for it goes on. The
-body itself is only asked to stop: it leaves at its next `mp.checkpoint()` or `mp.sleep()`.
+A timeout or a cancel finishes the handle at once, and whoever waits for it goes on. The body is interrupted, and
+its clean-up runs. See docs/howto/stop-a-task.md for what can't be interrupted.
 """
 
 import threading
@@ -17,16 +17,15 @@ def parse_port(text: str) -> int:
 
 @mp.parallel
 def count_up(begun: threading.Event, left: threading.Event) -> None:
-    """Work without an end, but ask now and then whether to go on."""
-    begun.set()
+    """Work without an end."""
     number = 0
     try:
+        begun.set()
         while True:
             number += 1
-            if number % 1000 == 0:
-                mp.checkpoint()  # leaves the body here once its task was cancelled or has timed out
     finally:
-        left.set()  # cleaning up works as ever
+        with mp.shield():  # nothing interrupts the clean-up
+            left.set()
 
 
 def show_failure() -> None:
@@ -57,11 +56,11 @@ def show_timeout() -> None:
         handle.get()
     except TimeoutError as error:
         print(f"   {type(error).__name__}; handle finished: {handle.is_ready()}")
-    print(f"   the body left at its checkpoint: {left.wait(10)}")
+    print(f"   the body was interrupted: {left.wait(10)}")
 
 
 def show_cancel() -> None:
-    """A cancelled task that has not begun never runs; one that runs is asked to leave."""
+    """A cancelled task that has not begun never runs; one that runs is interrupted."""
     print("\n4. Cancelling")
     begun, left = threading.Event(), threading.Event()
     with mp.Pool(workers=1) as pool:
@@ -71,7 +70,7 @@ def show_cancel() -> None:
         print(f"   the pending task is cancelled: {pending.cancel()}")
         print(f"   the running task is cancelled: {running.cancel()}; a second time: {running.cancel()}")
         print(f"   the error of both: {type(pending.exception()).__name__}, {type(running.exception()).__name__}")
-    print(f"   the body left at its checkpoint: {left.is_set()}")
+    print(f"   the body was interrupted: {left.is_set()}")
 
 
 def show_shutdown() -> None:

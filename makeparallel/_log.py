@@ -3,6 +3,8 @@
 Not for the path of a task: logging serializes threads even where it is disabled.
 """
 
+import sys
+
 LOGGER = "makeparallel"
 
 
@@ -14,7 +16,13 @@ def log_error(message: str, *args: object, error: BaseException | None = None) -
 
 
 def log_warning(message: str, *args: object) -> None:
-    """Log a warning."""
-    import logging
+    """Log a warning; without an import, since that can hang where a body sits in C code and holds up the world.
 
-    logging.getLogger(LOGGER).warning(message, *args)
+    Importing `logging` loads extension modules, for which all threads must stop. Where nobody has imported it,
+    nobody has set it up either, and it would do what this does.
+    """
+    logging = sys.modules.get("logging")
+    if logging is not None and hasattr(logging, "lastResort"):
+        logging.getLogger(LOGGER).warning(message, *args)
+    elif sys.stderr is not None:
+        print(message % args, file=sys.stderr)

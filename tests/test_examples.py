@@ -204,13 +204,13 @@ def test_errors_example_leaves_a_body_behind():
 
         3. A timeout
            TaskTimeoutError; handle finished: True
-           the body left at its checkpoint: True
+           the body was interrupted: True
 
         4. Cancelling
            the pending task is cancelled: True
            the running task is cancelled: True; a second time: False
            the error of both: TaskCancelledError, TaskCancelledError
-           the body left at its checkpoint: True
+           the body was interrupted: True
 
         5. A shutdown with a time limit
            everything ended within 0.2 s: False

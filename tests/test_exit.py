@@ -310,3 +310,130 @@ def test_idle_pool_uses_no_cpu() -> None:
               after.ru_nvcsw - before.ru_nvcsw <= 3)
     """)
     assert ("True True\n", 0) == (result.stdout, result.returncode), result.stderr
+
+
+@pytest.mark.proves("I8")
+@pytest.mark.parametrize("how", ["timeout=0.05", "name='cancelled'"])
+def test_body_in_detached_c_code_holds_up_the_exit(how: str) -> None:
+    """A timed-out or cancelled body that sleeps in C is abandoned, and a plain exit does not wait for it."""
+    result = run(f"""
+        started = threading.Event()
+        def work():
+            started.set()
+            time.sleep(1000)
+        handle = mp.parallel({how})(work)()
+        started.wait(30)
+        if handle.get_timeout() is None:
+            handle.cancel()
+        print(type(handle.exception()).__name__, flush=True)
+        began = time.monotonic()
+        atexit.register(lambda: print(time.monotonic() - began < 20))  # runs first, but shows that we came here
+    """)
+    assert 0 == result.returncode, result.stderr
+    assert ["TaskTimeoutError" if "timeout" in how else "TaskCancelledError", "True"] == result.stdout.split()
+
+
+@pytest.mark.skipif(
+    getattr(sys, "_is_gil_enabled", lambda: True)(), reason="with the GIL, C code that keeps it stops everybody at once"
+)
+@pytest.mark.proves("I8")
+def test_body_in_attached_c_code_holds_up_the_exit() -> None:
+    """Attached C code stops the interpreter's end; a watchdog ends the process, with status 1."""
+    result = run("""
+        import gc
+        gc.disable()  # a collection would have to wait for that body, and so would everybody
+        handle = mp.parallel(timeout=0.05)(lambda: sum(range(10**13)))()
+        print(type(handle.exception()).__name__)
+    """)
+    assert ("TaskTimeoutError\n", 1) == (result.stdout, result.returncode)
+    assert "Timeout (0:00:00.5" in result.stderr
+    assert "in <lambda>" in result.stderr
+
+
+@pytest.mark.proves("I8")
+def test_body_that_swallows_everything_holds_up_the_exit() -> None:
+    """A body that ignores every interrupt is abandoned; the exit does not wait for it."""
+    result = run("""
+        started = threading.Event()
+        def work():
+            started.set()
+            while True:
+                try:
+                    while True:
+                        pass
+                except BaseException:
+                    pass
+        handle = mp.parallel(work)()
+        started.wait(30)
+        handle.cancel()
+    """)
+    assert 0 == result.returncode, result.stderr
+    assert "is abandoned" in result.stderr
+
+
+def test_exit_does_not_wait_for_a_shielded_body() -> None:
+    """What a body does in a shield, or with `interrupt=False`, is waited for, though its task was cancelled."""
+    result = run("""
+        started = [threading.Event(), threading.Event()]
+        def shielded():
+            with mp.shield():
+                started[0].set()
+                time.sleep(0.4)
+                print("shielded", flush=True)
+        def cooperative():
+            started[1].set()
+            time.sleep(0.5)
+            print("cooperative", flush=True)
+        handles = [mp.parallel(shielded)(), mp.parallel(interrupt=False)(cooperative)()]
+        for event in started:
+            event.wait(30)
+        for handle in handles:
+            handle.cancel()
+    """)
+    assert (0, "") == (result.returncode, result.stderr)
+    assert ["cooperative", "shielded"] == sorted(result.stdout.split())
+
+
+@pytest.mark.proves("I1")
+def test_shutdown_that_gave_up_leaves_bodies_running_at_exit() -> None:
+    """Bodies that a bounded shutdown left behind are interrupted, and their clean-up runs before the exit."""
+    result = run("""
+        started = threading.Event()
+        def work():
+            started.set()
+            try:
+                while True:
+                    pass
+            finally:
+                print("cleaned up", flush=True)
+        handle = mp.parallel(work)()
+        started.wait(30)
+        began = time.monotonic()
+        print(mp.shutdown(timeout_secs=0.05), time.monotonic() - began < 5, flush=True)
+    """)
+    assert (0, "") == (result.returncode, result.stderr)
+    assert {"False True", "cleaned up"} == set(result.stdout.splitlines())
+
+
+def test_fork_inside_an_interrupted_body_inherits_the_interrupts() -> None:
+    """The child of a fork in a body that is cancelled goes on, ends, and has a pool of its own."""
+    result = run("""
+        started = threading.Event()
+        def work():
+            started.set()
+            with mp.shield():
+                time.sleep(0.1)
+                child = os.fork()
+                if child == 0:
+                    code = 7 if mp.parallel(abs)(-7).get(30) == 7 else 1
+                    os._exit(code)
+                codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        codes = []
+        handle = mp.parallel(work)()
+        started.wait(30)
+        handle.cancel()
+        while handle.is_running():
+            time.sleep(0.001)
+        print(codes)
+    """, "-W", "ignore::DeprecationWarning")  # fmt: skip
+    assert ("[7]\n", 0) == (result.stdout, result.returncode), result.stderr
