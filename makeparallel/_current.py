@@ -11,7 +11,7 @@ from ._core.idle import leave_seat, retake_seat
 from ._core.waiting import wait_for_bell
 from ._core.worker import current_worker
 from ._handle import AsyncHandle
-from ._sync import Bell
+from ._sync import Bell, require_headroom
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._core.idle import Opening
+    from ._core.task import Task
     from ._core.worker import Worker
 
 
@@ -110,35 +111,50 @@ class shield:  # noqa: N801  # reads as a statement: with mp.shield():
 
     __slots__ = ("_entered",)
 
-    _entered: "list[tuple[Worker, bool] | None]"
+    _entered: "list[tuple[Worker, Task, bool]]"
 
     def __init__(self) -> None:
-        #: For each block that was entered: whose gate, and whether this closed it.
+        #: For each block in a task: on which worker, in which task, and whether this closed the gate. One object
+        #: may serve many tasks at once.
         self._entered = []
 
     def __enter__(self) -> None:
         worker = current_worker()
         if worker is None:
-            self._entered.append(None)
             return
+        require_headroom()  # the end of the block, as deep in the stack as this, must not fail halfway
         closed = close(worker)  # P5: nothing can come from here on, so no depth is ever left behind
-        worker.shielded.append(worker.stack[-1])
-        self._entered.append((worker, closed))
+        task = worker.stack[-1]
+        worker.shielded.append(task)
+        self._entered.append((worker, task, closed))
 
     def __exit__(
         self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None"
     ) -> None:
-        entered = self._entered.pop()
-        if entered is not None and entered[0] is current_worker():
-            worker, closed = entered
-            worker.shielded.pop()
-            if closed and error is None:
-                open_again(worker)
-                if worker.stack[-1].takes_interrupts():
-                    checkpoint()  # what fell due a moment ago, and the supervisor has not got round to
-            elif closed:  # the body's own error comes out as itself, and the interrupt a moment later
-                worker.armed.append(worker.stack[-1])
+        worker = current_worker()
+        if worker is None:
+            return
+        task = worker.stack[-1]
+        for closed in (False, True):  # the blocks of a task nest: the outermost one closed the gate
+            if (worker, task, closed) in self._entered:
+                break
+        else:
+            return  # it was entered elsewhere: a suspended generator is closed by another task
+        self._entered.remove((worker, task, closed))
+        worker.shielded.pop()
+        if closed and error is None:
+            open_again(worker)
+            if task.takes_interrupts():
+                checkpoint()  # what fell due a moment ago, and the supervisor has not got round to
+        elif closed:  # the body's own error comes out as itself, and the interrupt a moment later
+            worker.armed.append(task)
+            if task._outcome() is not None:
                 worker.home.alarm()
+
+
+def _is_here(worker: "Worker", task: "Task") -> bool:
+    """True if this thread runs that task now; False where a suspended generator is closed elsewhere."""
+    return current_worker() is worker and worker.stack[-1] is task
 
 
 class blocking:  # noqa: N801  # reads as a statement: with mp.blocking():
@@ -152,13 +168,16 @@ class blocking:  # noqa: N801  # reads as a statement: with mp.blocking():
         ...     time.sleep(0.001)
     """
 
-    __slots__ = ("_opening", "_worker")
+    __slots__ = ("_opening", "_task", "_worker")
 
     _opening: "Opening | None"
+    _task: "Task"
     _worker: "Worker | None"
 
     def __enter__(self) -> None:
         worker = self._worker = current_worker()
+        if worker is not None:
+            self._task = worker.stack[-1]
         # An interrupt may fall between this and the block, and the seat is not taken back. That is as if the block
         # lasted until the body ends: the seat is announced, and the worker rests afterwards.
         self._opening = None if worker is None else masked(leave_seat, worker)
@@ -166,5 +185,5 @@ class blocking:  # noqa: N801  # reads as a statement: with mp.blocking():
     def __exit__(
         self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None"
     ) -> None:
-        if self._worker is not None:
+        if self._worker is not None and _is_here(self._worker, self._task):
             masked(retake_seat, self._worker, self._opening)

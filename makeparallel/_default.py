@@ -13,6 +13,7 @@ from ._process import (
     make_sure_to_end,
     report_all_unseen,
     shut_down_all,
+    start_watchdog,
     stop_supervisor,
     was_used,
 )
@@ -152,6 +153,7 @@ def _at_exit() -> None:
     except KeyboardInterrupt:
         # An exception here would be printed, and the process would end with status 0. End as Python
         # does on an unhandled KeyboardInterrupt: by the signal itself, so that a shell sees it.
+        start_watchdog(2.0)  # a body in attached C code could hold this up as well
         shut_down_all(0.0, cancel_pending=True)
         _die_of_interrupt()
     finally:

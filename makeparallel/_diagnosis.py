@@ -49,7 +49,7 @@ def check_at_rest(home: Scheduler) -> None:
         "stacks empty": not any(worker.stack for worker in workers),
         "nobody waits": not any(worker.waiting for worker in workers),
         "no shield left": not any(worker.shielded for worker in workers),
-        "every gate closed": not any(worker.armed or worker.gate.locked() for worker in workers),
+        "every gate closed": not any(worker.armed or worker.lock.locked() for worker in workers),
         "nothing due": not any(
             worker.notice or worker.was_hit or any(entry is not CUT_OFF for entry in worker.due) for worker in workers
         ),

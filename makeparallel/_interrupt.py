@@ -4,8 +4,8 @@ What it is: the supervisor's decisions about one worker. How an interrupt is kep
 for is in `_core/gate.py`; how a thread is given up, in `_core/staff.py`.
 
 Guarantees: a body is told at once if its gate is open, else when it opens; told again after a pause that doubles,
-as long as it stays; and abandoned when it has not left `hard_grace` seconds after it was first told. A body that
-is in a `shield`, or that must not be interrupted, is left alone.
+as long as it stays; and abandoned when it has not left `hard_grace` seconds after it was first told, unless too many
+are abandoned already. A body that is in a `shield`, or that must not be interrupted, is left alone.
 """
 
 from ._core.entries import Chore
@@ -22,30 +22,37 @@ if TYPE_CHECKING:
     from ._core.worker import Worker
 
 NEVER = float("inf")
+NOT_POSSIBLE = (
+    "this Python cannot raise an exception in another thread: tasks that time out or are cancelled are only "
+    "asked to stop (checkpoint, cancel_requested)"
+)
 _warned: list[None] = []
 
 
 def urge(home: "Scheduler", worker: "Worker", task: "Task") -> float:
     """Do what is due to have a finished task's body leave the worker's stack; when to look again."""
-    if not task.takes_interrupts() or not _is_possible():
+    if not task.takes_interrupts() or not _is_possible(home):
         return NEVER
-    with worker.gate:
-        if not any(entry is task for entry in worker.stack[:]):
-            return NEVER  # it has left; looked at under the gate, which it takes after it has
+    with worker.lock:
+        stack = worker.stack[:]  # let go after the lock: it may hold the last reference to a task
+        if not any(entry is task for entry in stack):
+            return NEVER  # it has left; looked at under the lock, which it takes after it has
+        if task is not stack[-1] or task in worker.shielded[-1:]:
+            post(worker, task)
+            return NEVER  # it is due; when the gate opens for it, the worker raises it and tells us
         notice = worker.notice
         if notice is None or notice.task is not task:
-            return _tell(home, worker, task)
+            post(worker, task)
+            notice = worker.notice = Notice(task, home.hard_grace)
+            return notice.again
         if now() < notice.again:
             return notice.again
         limit = NEVER if worker.abandoned else notice.since + home.hard_grace
-        if now() < limit:
-            post(worker, task)
-            return notice.postpone(limit)
-        if not home.may_abandon():
-            return NEVER  # a thread that comes back raises the alarm
-        rest = abandon(worker, task)
+        rest = abandon(worker, task) if now() >= limit and home.may_abandon() else None
         if rest is None:
-            return _tell(home, worker, task)  # it is in a shield, or a call of the library: begin again
+            # In a call of the library it is due. At the limit on abandoned threads it is told as before.
+            post(worker, task)
+            return notice.postpone(limit if now() < limit else NEVER)
         again = notice.postpone(NEVER)  # it costs nothing to go on telling it, ever more seldom
     if home.state < STOPPED:  # a shutdown that gave up has said so
         clogs = not home.may_abandon()
@@ -54,23 +61,10 @@ def urge(home: "Scheduler", worker: "Worker", task: "Task") -> float:
     return again
 
 
-def _tell(home: "Scheduler", worker: "Worker", task: "Task") -> float:
-    """Tell a body for the first time; when to look again."""
-    if not post(worker, task):
-        if worker.notice is not None and worker.notice.task is task:
-            worker.notice = None
-        return NEVER  # the worker raises it itself, and tells us
-    worker.notice = Notice(task, home.hard_grace)
-    return worker.notice.again
-
-
-def _is_possible() -> bool:
+def _is_possible(home: "Scheduler") -> bool:
     if can_interrupt():
         return True
     if not _warned:
         _warned.append(None)
-        log_warning(
-            "this Python cannot raise an exception in another thread: tasks that time out or are cancelled are only "
-            "asked to stop (checkpoint, cancel_requested)"
-        )
+        home.add_chore(Chore(log_warning, NOT_POSSIBLE))
     return False

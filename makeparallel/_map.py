@@ -10,6 +10,7 @@ from ._config import check_count, check_seconds
 from ._core.entries import FAILED, SUCCEEDED, Terms
 from ._core.gate import masked
 from ._core.waiting import await_outcome, deadline_after
+from ._core.worker import current_worker
 from ._decorator import ParallelFunction, caller_line
 from ._default import default_pool
 from ._errors import TaskError, later, text_of
@@ -92,6 +93,8 @@ def parallel_map(
     elif size is None:
         size = max(1, -(-len(items) // (len(home._scheduler.seats) * CHUNKS_PER_WORKER)))
     origin = _origin()
+    worker = current_worker()
+    owner = None if worker is None else worker.stack[-1]
     function = unwrap(func)
     handles: list[AsyncHandle[Any]] = []
     try:
@@ -100,6 +103,7 @@ def parallel_map(
             handle: AsyncHandle[Any] = AsyncHandle.make(copy_context(), _run_chunk, (function, chunk, start), {}, label)  # type: ignore[assignment]
             handle._terms = Terms(own_timeout, interrupt)
             handle._terms.origin = origin
+            handle._terms.owner = owner
             handles.append(handle)
             home._scheduler.submit(handle, deadline)
         del items
@@ -108,7 +112,7 @@ def parallel_map(
         masked(_cancel_all, handles)
         raise
     finally:
-        handles = None  # type: ignore[assignment]  # I5: see run_body
+        handles = worker = owner = None  # type: ignore[assignment]  # I5: see run_body
 
 
 def _iterator(iterable: "Iterable[Any]", place: int) -> "Iterator[Any]":
@@ -135,6 +139,7 @@ def _run_chunk(function: "Callable[..., Any]", chunk: "list[tuple[Any, ...]]", s
     except BaseException as error:
         trace = error.__traceback__
         error.__traceback__ = None if trace is None else trace.tb_next
+        trace = None  # I5: it refers to this frame
         raise _ItemError(start + len(results)) from error
     return results
 

@@ -16,12 +16,15 @@ from ._gil import gil_reason, warn_if_gil
 from ._imports import release_import_locks
 from ._log import log_error, log_warning
 from ._supervisor import Supervisor
+from ._sync import can_interrupt
 
 #: How long a worker looks around for work before it sleeps. With the GIL, or on one CPU, it would only be in
 #: the way of who brings the work.
 SPIN_SECS = 100e-6
 #: At exit, with abandoned threads: seconds until they must let the interpreter stop, and until it must have ended.
 STOP_SECS, END_SECS = 0.5, 30.0
+#: At exit, a finished task's body is given up after so many seconds, whatever its pool was told.
+EXIT_GRACE_SECS = 1.0
 
 #: One per process; replaced in a forked child.
 _supervisor = [Supervisor()]
@@ -37,16 +40,26 @@ def make_scheduler(name: str, options: PoolOptions) -> Scheduler:
     scheduler.on_degraded = _report_degraded
     scheduler.on_abandoned = _report_abandoned
     scheduler.on_interrupted = release_import_locks
-    scheduler.on_start = warn_if_gil
+    scheduler.on_start = _prepare
     if gil_reason() is None and usable_cpus() > 1:
         scheduler.spin_secs = SPIN_SECS
     _supervisor[0].adopt(scheduler)
     return scheduler
 
 
+def _prepare() -> None:
+    """Do what must be done before the first body runs."""
+    # Loading ctypes stops all threads for a moment. With a body in attached C code that would take until it returns,
+    # and it would be the first cancel, or Ctrl-C, that has to wait.
+    can_interrupt()
+    warn_if_gil()
+
+
 def shut_down_all(timeout: float | None, cancel_pending: bool) -> None:
     """Shut every pool down, also those that were dropped and have not finished; for the exit handler."""
     for home in _supervisor[0].homes():
+        home.hard_grace = min(home.hard_grace, EXIT_GRACE_SECS)  # I8: also where a pool never abandons
+        home.alarm()
         home.drain.run(timeout, cancel_pending)
 
 
@@ -76,12 +89,13 @@ def make_sure_to_end() -> None:
     if not any(worker.stack for home in _supervisor[0].homes() for worker in home.roster[:]):
         return
     flush_streams()
-    _watchdog(STOP_SECS)
+    start_watchdog(STOP_SECS)
     _stop_the_world()
-    _watchdog(END_SECS)
+    start_watchdog(END_SECS)
 
 
-def _watchdog(seconds: float) -> None:
+def start_watchdog(seconds: float) -> None:
+    """End the process after so many seconds, with status 1 and the stacks of all threads, unless it ends before."""
     try:
         faulthandler.dump_traceback_later(seconds, exit=True)
     except (AttributeError, RuntimeError, ValueError, OSError):  # no standard error, or one that is no file

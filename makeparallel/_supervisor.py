@@ -16,6 +16,8 @@ A task that is finished from outside while it runs raises the alarm: a ring, aft
 Assumes: C1 and C3 of `_sync`.
 """
 
+import itertools
+
 from ._core.entries import CANCELLED, TIMED_OUT
 from ._core.idle import STOPPED
 from ._core.scheduler import Scheduler
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
     from threading import Thread
 
 FOREVER = float("inf")
+#: How a task is finished from outside.
+ENDED = (CANCELLED, TIMED_OUT)
 
 
 class Supervisor:
-    """Ends tasks that run longer than their timeout.
+    """Ends tasks that run longer than their timeout, and urges the bodies of finished ones to leave.
 
     Thread-safety: internally synchronized.
     """
@@ -64,7 +68,8 @@ class Supervisor:
         return [*self._homes.values()]  # one locked operation on the dict (C1)
 
     def _release_if_done(self, home: Scheduler) -> bool:
-        done = home.state >= STOPPED and not any(worker.stack for worker in home.roster[:])
+        # A worker may have a task in hand that is on no stack yet: the counts know of it.
+        done = home.state >= STOPPED and not any(worker.stack for worker in home.roster[:]) and not home.active_count()
         if done:
             self._homes.pop(id(home), None)
         return done
@@ -88,12 +93,11 @@ class Supervisor:
         with self._lock:
             if self._thread is None and not self._stopping:
                 thread = new_thread(self._run, "makeparallel-supervisor")
+                self._thread = thread  # before the start: a break in it must not lead to a second one
                 try:
                     thread.start()
                 except (RuntimeError, MemoryError) as error:
-                    problem = error
-                else:
-                    self._thread = thread
+                    self._thread, problem = None, error
         if problem is not None:  # I6: not under the lock. The next deadline tries again
             log_warning("the supervisor could not be started (%s): timeouts are late or not kept", problem)
 
@@ -126,8 +130,10 @@ class Supervisor:
             if self._release_if_done(home):
                 continue
             for worker in home.roster[:]:
-                for task in worker.stack[:]:
+                stack = worker.stack[:]
+                for task in stack:
                     earliest = min(earliest, self._look_at(home, worker, task))
+                _end_owned(stack)
         return earliest
 
     def _look_at(self, home: Scheduler, worker: Worker, task: Task) -> float:
@@ -140,6 +146,14 @@ class Supervisor:
                 return terms.deadline
             if not task.end(TIMED_OUT, fire=False):
                 return FOREVER  # the body was faster
-        elif outcome[0] not in (CANCELLED, TIMED_OUT):
+        elif outcome[0] not in ENDED:
             return FOREVER  # the body has just left
         return urge(home, worker, task)
+
+
+def _end_owned(stack: list[Task]) -> None:
+    """Cancel what runs inline for a finished task, and for nobody else: a chunk of its map."""
+    for outer, inner in itertools.pairwise(stack):
+        outcome = outer._outcome()
+        if inner._terms is not None and inner._terms.owner is outer and outcome is not None and outcome[0] in ENDED:
+            inner.end(CANCELLED, fire=False)

@@ -148,7 +148,7 @@ def require_headroom() -> None:
         sys._getframe(max(limit - 60, limit // 2))
     except ValueError:  # the stack is not that deep
         return
-    raise RecursionError("makeparallel: too little of the recursion limit is left to submit, cancel or wake")
+    raise RecursionError("makeparallel: too little of the recursion limit is left for this call")
 
 
 #: `PyThreadState_SetAsyncExc`, once somebody needed it: importing ctypes takes a while.

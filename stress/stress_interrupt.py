@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from statistics import median
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 from harness import PACKAGE, check, jitter, poll, read_options, watchdog
@@ -66,7 +66,7 @@ class Arrivals:
         repair = _errors.repair_interrupted_import
 
         def look_and_repair(frame: FrameType) -> None:
-            self.judge(frame.f_code)
+            self.judge(frame)
             repair(frame)
 
         _errors.repair_interrupted_import = look_and_repair
@@ -90,8 +90,9 @@ class Arrivals:
             )
             os._exit(1)
 
-    def judge(self, code: CodeType) -> None:
+    def judge(self, frame: FrameType) -> None:
         """Judge the place of an interrupt; called in the thread that it arrived in."""
+        code = frame.f_code
         ident = threading.get_ident()
         self.arrived[ident] += 1
         worker = gate.WORKERS.get(ident)
@@ -103,8 +104,15 @@ class Arrivals:
         outcome = task._outcome()
         if outcome is None or outcome[0] not in (CANCELLED, TIMED_OUT):
             self.escape(f"in {task!r}, which nobody has ended, in {place}")
-        elif task not in worker.armed and not (code.co_name in CLOSING and code.co_filename.startswith(PACKAGE)):
+        elif task not in worker.armed and not is_closing(frame):
             self.escape(f"in a call of the library, in {place}")
+
+
+def is_closing(frame: FrameType | None) -> bool:
+    """True if the gate is being closed here; a weak reference's callback or a finalizer may run in the middle of it."""
+    while frame is not None and not frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_name in CLOSING
 
 
 def post_naively(worker: Any, task: Any) -> bool:
@@ -406,6 +414,8 @@ def run_rounds(options: Any, arrivals: Arrivals, folder: Path) -> str:
             fail(f"{error}; escapes: {arrivals.escapes[:5]}", program)
         if arrivals.escapes:
             fail(f"escapes: {arrivals.escapes}", program)
+        if rounds % 200 == 199:
+            print(f"{rounds + 1} rounds, {sum(arrivals.arrived.values())} interrupts arrived", flush=True)
         if rounds == 0:
             prefer_supervisor()
         rounds += 1

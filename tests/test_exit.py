@@ -405,11 +405,11 @@ def test_shutdown_that_gave_up_leaves_bodies_running_at_exit() -> None:
                 while True:
                     pass
             finally:
-                print("cleaned up", flush=True)
+                os.write(1, b"cleaned up\\n")
         handle = mp.parallel(work)()
         started.wait(30)
         began = time.monotonic()
-        print(mp.shutdown(timeout_secs=0.05), time.monotonic() - began < 5, flush=True)
+        os.write(1, f"{mp.shutdown(timeout_secs=0.05)} {time.monotonic() - began < 5}\\n".encode())
     """)
     assert (0, "") == (result.returncode, result.stderr)
     assert {"False True", "cleaned up"} == set(result.stdout.splitlines())
@@ -437,3 +437,47 @@ def test_fork_inside_an_interrupted_body_inherits_the_interrupts() -> None:
         print(codes)
     """, "-W", "ignore::DeprecationWarning")  # fmt: skip
     assert ("[7]\n", 0) == (result.stdout, result.returncode), result.stderr
+
+
+@pytest.mark.proves("I8")
+@pytest.mark.parametrize("option", ["max_abandoned=1", "hard_grace_secs=None"])
+def test_pool_that_abandons_no_more_holds_up_the_exit(option: str) -> None:
+    """At exit finished bodies are given up, whatever the pool's own limits say."""
+    result = run(f"""
+        pool = mp.Pool(3, {option})
+        begun = threading.Barrier(4)
+        def work():
+            begun.wait()
+            with mp.shield():
+                pass
+            time.sleep(1000)
+        handles = [pool.submit(work) for _ in range(3)]
+        begun.wait()
+        time.sleep(0.1)  # until they sleep
+        print([handle.cancel() for handle in handles])
+    """, timeout=30)  # fmt: skip
+    assert ("[True, True, True]\n", 0) == (result.stdout, result.returncode), result.stderr
+
+
+@pytest.mark.skipif(
+    getattr(sys, "_is_gil_enabled", lambda: True)(), reason="with the GIL, C code that keeps it stops everybody at once"
+)
+@pytest.mark.proves("I8")
+@pytest.mark.parametrize("call", ["handle.cancel()", "mp.shutdown(0.05)"])
+def test_first_cancel_waits_for_attached_c_code(call: str) -> None:
+    """What a cancel needs is loaded before the first body runs: loading it would have to wait for all threads."""
+    result = run(f"""
+        import gc
+        gc.disable()
+        started = threading.Event()
+        def work():
+            started.set()
+            sum(range(10**13))
+        handle = mp.parallel(work)()
+        started.wait(30)
+        time.sleep(0.05)  # until it is in C code
+        began = time.monotonic()
+        {call}
+        print(time.monotonic() - began < 10, handle.is_cancelled(), flush=True)
+    """, timeout=30)  # fmt: skip
+    assert ("True True\n", 1) == (result.stdout, result.returncode), result.stderr

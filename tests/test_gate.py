@@ -28,16 +28,20 @@ class LyingList(list):  # type: ignore[type-arg]
     def __init__(self) -> None:
         super().__init__()
         self.before_append: Callable[[object], None] | None = None
-        self.after_append: Callable[[object], None] | None = None
+        self.after_look: Callable[[], None] | None = None
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        after, self.after_look = self.after_look, None
+        if after:
+            after()
+        return found
 
     def append(self, entry: object) -> None:
         before, self.before_append = self.before_append, None
         if before:
             before(entry)
         super().append(entry)
-        after, self.after_append = self.after_append, None
-        if after:
-            after(entry)
 
 
 class Scene:
@@ -90,7 +94,7 @@ def test_sender_that_comes_as_the_body_has_left_sends_nothing(scene: Scene) -> N
     task = scene.start()
     task.end(CANCELLED)
     scene.armed.before_append = lambda mark: scene.armed.remove(task)  # 2. the body leaves ...
-    with scene.worker.gate:  # 1. the supervisor is at work ...
+    with scene.worker.lock:  # 1. the supervisor is at work ...
         assert post(scene.worker, task) is False  # 3. ... and looks
     assert [] == scene.sent
     assert [] == list(scene.armed)
@@ -119,7 +123,7 @@ def test_body_that_leaves_after_the_look_waits_until_it_was_sent(monkeypatch: py
         order.append("sent")  # 3. it must still be waiting
 
     monkeypatch.setattr(gate, "send_interrupt", send)
-    with scene.worker.gate:
+    with scene.worker.lock:
         assert post(scene.worker, task)  # 1. the supervisor has looked
     body.join(20)
     assert ["sent", "closed"] == order
@@ -132,7 +136,7 @@ def test_gate_opened_just_before_the_look_is_sent_through(scene: Scene) -> None:
     task = scene.task()
     task.end(CANCELLED)
     scene.armed.before_append = lambda mark: list.append(scene.armed, task)  # the shield ends right now
-    with scene.worker.gate:
+    with scene.worker.lock:
         assert post(scene.worker, task) is True
     assert 1 == len(scene.sent)
     assert [] == scene.worker.due
@@ -145,7 +149,7 @@ def test_gate_opened_just_after_the_look_raises_what_is_due(scene: Scene) -> Non
     task.end(CANCELLED)
 
     def the_supervisor_looks(entry: object) -> None:
-        with scene.worker.gate:
+        with scene.worker.lock:
             assert post(scene.worker, task) is False
 
     scene.armed.before_append = the_supervisor_looks
@@ -154,6 +158,38 @@ def test_gate_opened_just_after_the_look_raises_what_is_due(scene: Scene) -> Non
     assert [] == scene.sent
     assert [] == scene.worker.due
     assert scene.alarms  # the supervisor is told, and times the rest
+
+
+@pytest.mark.proves("I3")
+def test_gate_opened_while_the_sender_gives_up_loses_the_interrupt(scene: Scene) -> None:
+    """The sender has looked in vain and is about to leave; a body that opens its gate right then must see it."""
+    task = scene.task()
+    task.end(CANCELLED)
+    raised: list[None] = []
+
+    def open_here() -> None:
+        gate.WORKERS[threading.get_ident()] = scene.worker
+        try:
+            open_again(scene.worker)
+        except TaskInterrupt:
+            raised.append(None)
+        del gate.WORKERS[threading.get_ident()]
+
+    body = threading.Thread(target=open_here)
+
+    def the_body_opens() -> None:
+        body.start()
+        while task not in list(scene.armed) or not (body.is_alive() and scene.worker.due):
+            body.join(0.001)  # until it has opened, and seen that it is due, or gone on
+            if not body.is_alive():
+                break
+
+    scene.armed.after_look = the_body_opens
+    with scene.worker.lock:
+        assert post(scene.worker, task) is False
+    body.join(20)
+    assert [None] == raised
+    assert [] == scene.worker.due
 
 
 @pytest.mark.proves("P5")
@@ -211,7 +247,7 @@ def test_task_that_falls_due_as_it_leaves_is_kept(scene: Scene) -> None:
     """A body that is off the stack before the sender looks is not noted; one noted before that is forgotten."""
     task = scene.task()
     task.end(CANCELLED)
-    with scene.worker.gate:
+    with scene.worker.lock:
         post(scene.worker, task)
     scene.worker.stack.pop()
     forget(scene.worker, task)
@@ -302,7 +338,7 @@ def test_thread_that_comes_home_just_before_it_is_abandoned_loses_its_seat(scene
     task = scene.start()
     task.end(CANCELLED)
     scene.armed.before_append = lambda mark: scene.armed.remove(task)
-    with scene.worker.gate:
+    with scene.worker.lock:
         assert abandon(scene.worker, task) is None
     assert scene.worker.abandoned is False
     assert 0 == scene.worker.left[GIVEN_UP]
@@ -314,7 +350,7 @@ def test_thread_that_comes_home_just_after_it_was_abandoned_counts_twice(scene: 
 
     def body() -> None:
         task.end(CANCELLED)
-        with scene.worker.gate:
+        with scene.worker.lock:
             assert abandon(scene.worker, task) == (None, [])
         assert [0, 0, 0, 1] == scene.worker.left
 
@@ -338,7 +374,7 @@ def test_abandoned_body_takes_its_seat_back(scene: Scene) -> None:
     lent = leave_seat(scene.worker)
     scene.armed.append(task)
     task.end(CANCELLED)
-    with scene.worker.gate:
+    with scene.worker.lock:
         assert abandon(scene.worker, task) is not None
     close(scene.worker)
     retake_seat(scene.worker, lent)
@@ -352,7 +388,7 @@ def test_task_that_waits_inline_below_an_abandoned_body_is_never_finished(scene:
     outer = scene.task()
     inner = scene.start()
     inner.end(CANCELLED)
-    with scene.worker.gate:
+    with scene.worker.lock:
         rest = abandon(scene.worker, inner)
     assert rest is not None
     assert [outer] == [task for task, _ in rest[1]]
@@ -364,7 +400,7 @@ def test_task_that_waits_inline_below_an_abandoned_body_is_never_finished(scene:
 def test_mark_that_was_refused_stays(scene: Scene) -> None:
     """A sender that can't reach the body leaves nothing in its way."""
     task = scene.task()
-    with scene.worker.gate:
+    with scene.worker.lock:
         assert reach(scene.worker, task) is False
     assert [] == list(scene.armed)
 
@@ -381,3 +417,84 @@ def test_task_in_hand_when_a_shutdown_loses_patience_runs(scene: Scene) -> None:
     assert task.is_cancelled()
     assert [] == ran
     assert 0 == scene.home.active_count()
+
+
+@pytest.mark.proves("P5")
+def test_body_at_the_limit_on_abandoned_threads_is_told_no_more(scene: Scene) -> None:
+    """Where no more threads may be given up, a body that swallows the interrupt still gets it again."""
+    scene.home.max_abandoned = 0
+    scene.home.hard_grace = 0.0
+    task = scene.start()
+    task.end(CANCELLED)
+    for times in (1, 2, 3):
+        if scene.worker.notice is not None:
+            scene.worker.notice.again = 0.0  # the pause is over
+        assert urge(scene.home, scene.worker, task) < NEVER
+        assert times == len(scene.sent)
+    assert scene.worker.abandoned is False
+
+
+@pytest.mark.proves("P5")
+def test_body_that_was_out_of_reach_at_the_hard_grace_is_forgotten(scene: Scene) -> None:
+    """A body in a call of the library just then is told again after it, whatever became of what was due."""
+    scene.home.hard_grace = 0.0
+    task = scene.task()  # in a call of the library
+    task.end(CANCELLED)
+    for _ in range(2):
+        if scene.worker.notice is not None:
+            scene.worker.notice.again = 0.0
+        assert urge(scene.home, scene.worker, task) < NEVER
+    assert ([], [task]) == (scene.sent, scene.worker.due)
+    scene.armed.append(task)  # the call ends in a way that does not look at what is due
+    assert scene.worker.notice is not None
+    scene.worker.notice.again = 0.0
+    scene.home.max_abandoned = 0
+    assert urge(scene.home, scene.worker, task) < NEVER
+    assert 1 == len(scene.sent)
+
+
+@pytest.mark.proves("P5")
+def test_cooperative_body_is_cut_off_by_a_shutdown(scene: Scene) -> None:
+    """A shutdown that loses patience ends the task, but nothing is raised in a body that must not be interrupted."""
+    task = scene.task()
+    assert task._terms is None
+    task._terms = gate_terms()
+    scene.worker.due.append(gate.CUT_OFF)
+    open_again(scene.worker)
+    assert task.is_cancelled()
+    assert [task] == list(scene.armed)
+
+
+def gate_terms() -> Any:
+    from makeparallel._core.entries import Terms
+
+    return Terms(None, interrupt=False)
+
+
+@pytest.mark.proves("I3")
+def test_thread_that_dies_takes_its_seat_along(scene: Scene) -> None:
+    """A worker that is thrown out of its loop leaves an opening behind."""
+    opening: Any = next(iter(scene.home.idle))
+    scene.home.idle.clear()
+    assert opening.take(scene.worker)
+    scene.home.worker_ended(scene.worker)
+    assert [opening.seat] == [entry.seat for entry in scene.home.idle]  # type: ignore[union-attr]
+    assert scene.worker.seat is None
+
+
+@pytest.mark.proves("P7")
+def test_supervisor_reports_a_thread_that_cannot_start(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports run user code (log handlers), so the supervisor leaves them to others, and keeps the opening."""
+    from makeparallel._core import staff as staff_module
+
+    class NoThread:
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    told: list[object] = []
+    scene.home.on_degraded = lambda *facts: told.append(facts)
+    monkeypatch.setattr(staff_module, "new_thread", lambda *args: NoThread())
+    monkeypatch.setitem(staff_module.UNFIT, threading.get_ident(), None)
+    opening: Any = scene.home.idle.pop()
+    staff_module.staff(scene.home, opening)
+    assert ([], [opening]) == (told, list(scene.home.idle))

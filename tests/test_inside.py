@@ -685,3 +685,37 @@ def test_context_does_not_follow_a_map():
 
         assert ["caller"] * 3 == single.map(body, range(3), chunksize=1)
     assert "caller" == variable.get()
+
+
+def test_suspended_block_is_left_by_another_task():
+    """A `shield` or `blocking` in a generator that another task closes changes nothing for that task or its worker."""
+    with mp.Pool(1) as single:
+        suspended = []
+
+        def within(block):
+            with block():
+                yield
+
+        def first():
+            for block in (mp.shield, mp.blocking):
+                generator = within(block)
+                next(generator)
+                suspended.append(generator)
+
+        def second():
+            with mp.shield():
+                suspended[0].close()
+                mp.current_handle().cancel()
+                mp.checkpoint()  # the shield is whole
+                path.append("shielded")
+            path.append("went on")
+
+        path = []
+        single.submit(first).get(LIMIT)
+        handle = single.submit(second)
+        assert handle.wait(LIMIT)
+        assert eventually(lambda: not handle.is_running())
+        suspended[1].close()
+        assert ["shielded"] == path
+        assert [1] * 3 == mp.gather([single.submit(abs, -1) for _ in range(3)], timeout=LIMIT)
+    single._check()

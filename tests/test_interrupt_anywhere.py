@@ -41,7 +41,7 @@ class Ender:
 
     def ask(self) -> None:
         """Have it done before the caller goes on, unless the caller stands in the other thread's way."""
-        held = self.handle._claimant().gate.locked()
+        held = self.handle._claimant().lock.locked()
         done = threading.Event()
         self.asked.put((self.handle, done))
         # The body may hold its gate's lock at this place: then the sender waits for it, as it should.

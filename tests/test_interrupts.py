@@ -153,7 +153,7 @@ def test_next_task_gets_the_interrupt_of_the_last():
 
 
 @pytest.mark.proves("I4")
-def test_timeout_of_the_outer_task_lands_in_the_inline_one():
+def test_cancel_of_the_outer_task_lands_in_the_inline_one():
     """A task whose `get` runs another one inline is interrupted after that one, which is left alone."""
     with mp.Pool(1) as single:
         gate, started, path, children = threading.Event(), threading.Event(), [], []
@@ -170,9 +170,9 @@ def test_timeout_of_the_outer_task_lands_in_the_inline_one():
             child.get()
             spin()
 
-        handle = single.parallel(outer, timeout=0.02)()
+        handle = single.submit(outer)
         assert started.wait(LIMIT)
-        assert isinstance(handle.exception(LIMIT), mp.TaskTimeoutError)
+        assert handle.cancel()
         assert handle.is_running()
         gate.set()
         assert "result" == children[0].get(LIMIT)
@@ -292,8 +292,8 @@ def test_cancelled_wait_goes_on(name, ending):
 
 def test_wait_in_a_clean_up_waits_without_a_shield(pool):
     """In a task that was cancelled a further wait raises at once; in a shield it waits."""
-    path = []
-    other = pool.submit(time.sleep, 0.05)
+    path, release = [], threading.Event()
+    other = pool.submit(release.wait, LIMIT)
 
     def body():
         try:
@@ -303,13 +303,14 @@ def test_wait_in_a_clean_up_waits_without_a_shield(pool):
                 other.get()
             except TaskInterrupt:
                 path.append("raised")
+            threading.Timer(0.02, release.set).start()
             with mp.shield():
                 path.append(other.get())
 
     handle = begin(pool, body)
     handle.cancel()
     assert eventually(lambda: not handle.is_running())
-    assert ["raised", None] == path
+    assert ["raised", True] == path
 
 
 def test_calls_in_a_clean_up_raise(pool):
@@ -550,6 +551,110 @@ def test_abandoned_thread_is_told_nobody(pool, caplog):
     assert repr(pool).split("'")[1] in caplog.text
     release.set()
     assert eventually(lambda: pool.statistics().abandoned_workers == 0)
+
+
+# --- one task inside another ----------------------------------------------------------------------------
+
+
+@pytest.mark.proves("P4")
+def test_wait_in_a_task_with_a_timeout_outlasts_it():
+    """A task with a timeout runs nothing inline: at its deadline its wait ends, whatever the child does."""
+    with mp.Pool(1) as single:
+        release = threading.Event()
+
+        def outer():
+            children.append(single.submit(spin_until, release))
+            children[0].get()
+
+        children = []
+        handle = single.parallel(outer, timeout=0.03)()
+        assert isinstance(handle.exception(LIMIT), mp.TaskTimeoutError)
+        assert eventually(lambda: not handle.is_running())
+        assert not children[0].is_ready()
+        release.set()
+
+
+@pytest.mark.proves("P5")
+def test_map_in_a_cancelled_task_goes_on_inline():
+    """The chunk that runs inline for a cancelled task's map is cancelled with it: nobody else has its handle."""
+    items = []
+    with mp.Pool(1) as single:
+        started = threading.Event()
+
+        def item(number):
+            items.append(number)
+            started.set()
+            spin()
+
+        handle = single.submit(lambda: single.map(item, range(100), chunksize=10))
+        assert started.wait(LIMIT)
+        handle.cancel()
+        assert 1 == single.submit(abs, -1).get(LIMIT)
+        assert eventually(lambda: single.get_active_task_count() == 0)
+    assert 1 == len(items)
+
+
+def test_shield_object_serves_one_task_at_a_time(pool):
+    """One shield object may be used by several tasks at once."""
+    shared, meet = mp.shield(), threading.Barrier(2, timeout=LIMIT)
+
+    def body():
+        with shared:
+            meet.wait()
+            with shared:
+                meet.wait()
+        meet.wait()
+        spin()
+
+    handles = [pool.submit(body) for _ in range(2)]
+    assert eventually(lambda: all(handle.is_running() for handle in handles))
+    for handle in handles:
+        handle.cancel()
+    assert eventually(lambda: not any(handle.is_running() for handle in handles))
+    assert [] == shared._entered
+
+
+@pytest.mark.proves("I3")
+@pytest.mark.parametrize("what", ["get", "get with a limit", "shield", "blocking", "submit"])
+def test_call_near_the_recursion_limit_loses_a_seat(what):
+    """A call that has too little of the stack left raises RecursionError, and the pool works on."""
+    with mp.Pool(1) as single:
+
+        def use():
+            if what == "shield":
+                with mp.shield():
+                    pass
+            elif what == "blocking":
+                with mp.blocking():
+                    pass
+            elif what == "submit":
+                single.submit(abs, -1)
+            else:
+                single.submit(abs, -1).get(LIMIT if "limit" in what else None)
+
+        def dive():
+            try:
+                dive()
+            except RecursionError:
+                try:
+                    use()
+                except RecursionError:
+                    pass
+                raise
+
+        def body():
+            with pytest.raises(RecursionError):
+                dive()
+            started.set()
+            spin()
+
+        started = threading.Event()
+        handle = single.submit(body)
+        assert started.wait(LIMIT)
+        handle.cancel()
+        assert eventually(lambda: not handle.is_running())  # the gate is open
+        assert 1 == single.submit(abs, -1).get(LIMIT)
+        assert 0 == single.statistics().abandoned_workers
 
 
 # --- where nothing can be sent --------------------------------------------------------------------------

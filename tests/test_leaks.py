@@ -180,3 +180,24 @@ def test_a_hundred_gets_of_one_error_grow_nothing() -> None:
             seen.append((frames(caught.value.__cause__), sys.getsizeof(handle)))
         assert 1 == len(set(seen))
         assert 1 == seen[0][0]
+
+
+@pytest.mark.proves("I5")
+def test_failed_map_keeps_its_items() -> None:
+    """The items of a chunk that failed are freed without the garbage collector."""
+    big = Big()
+    kept = weakref.ref(big)
+
+    def fail(item: object) -> None:
+        raise ValueError("wrong")
+
+    with mp.Pool(1) as pool:
+        with pytest.raises(mp.TaskError):
+            pool.map(fail, [big])
+        del big
+        pool.submit(nothing).get(20)
+    gc.disable()
+    try:
+        assert kept() is None
+    finally:
+        gc.enable()

@@ -312,3 +312,33 @@ def test_bad_timeout_of_shutdown_shuts_nothing_down(value: float) -> None:
         with pytest.raises(TypeError, match=r"cancel_pending="):
             pool.shutdown(cancel_pending="yes")  # type: ignore[arg-type]
         assert 1 == pool.submit(abs, -1).get(30)
+
+
+@pytest.mark.proves("P6")
+def test_shutdown_that_was_broken_off_is_never_completed() -> None:
+    """A shutdown in a task that is cancelled stops the pool all the same, once the last task has ended."""
+    pool, outer = mp.Pool(1), mp.Pool(1)
+    release, started = threading.Event(), threading.Event()
+    pool.submit(release.wait, 30)
+
+    def shut() -> None:
+        started.set()
+        pool.shutdown()
+
+    handle = outer.submit(shut)
+    assert started.wait(30)
+    while "draining" not in repr(pool):
+        assert not handle.is_ready()
+    handle.cancel()
+    release.set()
+    deadline = time.monotonic() + 30
+    while "stopped" not in repr(pool):
+        assert time.monotonic() < deadline
+    assert outer.shutdown(30)
+
+
+def test_pool_that_was_clogged_a_moment_ago_says_that_it_was_shut_down() -> None:
+    """The error of a refused submit speaks of what was the matter, also if it no longer is."""
+    with mp.Pool(1, name="moment") as pool:
+        assert isinstance(pool._scheduler.refusal(), mp.PoolFullError)
+    assert isinstance(pool._scheduler.refusal(), mp.PoolShutdownError)

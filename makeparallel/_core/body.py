@@ -49,6 +49,8 @@ def run_body(task: "Task", worker: "Worker") -> None:
                 armed.append(task)
                 if worker.due:
                     deliver(worker)
+                    if task._outcome() is not None:  # cut off by a shutdown as it began, and not to be interrupted
+                        raise TaskInterrupt
                 value = context.run(fn, *args, **kwargs)
                 state = SUCCEEDED
             except BaseException as error:  # SystemExit and KeyboardInterrupt end the task, never the worker

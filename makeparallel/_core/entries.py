@@ -78,11 +78,13 @@ class Failure:
 class Terms:
     """What few tasks have: a timeout, a place in a bounded queue, a known origin. Plain tasks pay one `None` for it."""
 
-    __slots__ = ("deadline", "interrupt", "origin", "permit", "timeout")
+    __slots__ = ("deadline", "interrupt", "origin", "owner", "permit", "timeout")
 
     def __init__(self, timeout: float | None, interrupt: bool = True) -> None:
         #: False if the body must never be interrupted, only asked.
         self.interrupt = interrupt
+        #: The task that made this one for itself alone: a chunk of its map, of which nobody else has the handle.
+        self.owner: Task | None = None
         #: Where the task was submitted, as "file:line", if that was cheap to know.
         self.origin: str | None = None
         self.timeout = timeout

@@ -43,7 +43,7 @@ CUT_OFF: "Any" = Mark()
 
 
 class Notice:
-    """A body was told to leave. Guarded by the worker's gate lock."""
+    """A body was told to leave. Guarded by the worker's lock."""
 
     __slots__ = ("again", "pause", "since", "task")
 
@@ -51,11 +51,11 @@ class Notice:
         self.task = task
         self.since = now()
         self.pause = FIRST_PAUSE
-        #: When to tell it again.
+        #: When to tell it again: at least once before the hard grace is over.
         self.again = self.since + min(FIRST_PAUSE, hard_grace / 4)
 
     def postpone(self, limit: float) -> float:
-        """Wait twice as long as before, but not beyond `limit`; when to tell it again."""
+        """Double the pause, but don't go beyond `limit`; when to tell it again."""
         self.pause *= 2
         self.again = min(now() + self.pause, limit)
         return self.again
@@ -82,7 +82,7 @@ def close(worker: "Worker") -> bool:
     """Close the gate of the calling thread's worker; False if it is closed, or no body runs.
 
     Raises:
-        TaskInterrupt: one was on its way; the gate is open.
+        TaskInterrupt: one was on its way; the gate is open. What became due meanwhile, the supervisor tells again.
     """
     armed = worker.armed
     if not armed:
@@ -123,39 +123,45 @@ def deliver(worker: "Worker") -> None:
         TaskInterrupt: something was.
     """
     task = worker.stack[-1]
-    was_missed = CUT_OFF in worker.due and task.end(CANCELLED, fire=False)
-    with worker.gate:
-        is_due = _forget_due(worker, task) or was_missed
-        if is_due:
+    is_due = False
+    if CUT_OFF in worker.due and close(worker):
+        try:
+            is_due = task.end(CANCELLED, fire=False) and task.takes_interrupts()
+        finally:
+            worker.armed.append(task)
+    with worker.lock:
+        if is_due or task in worker.due:
+            is_due = True
             _note(worker, task)
+            _forget_due(worker, task)
     if is_due:
-        worker.home.alarm()
+        worker.home.alarm()  # the supervisor looks after those who don't leave
         raise TaskInterrupt
 
 
 def leave_body(worker: "Worker") -> "NoReturn":
     """Have the running task's body leave: raise what would otherwise be sent. The gate is closed."""
     task = worker.stack[-1]
-    with worker.gate:
-        _forget_due(worker, task)
+    with worker.lock:
         _note(worker, task)
-    worker.home.alarm()  # the supervisor looks after those who don't leave
+        _forget_due(worker, task)
+    worker.home.alarm()
     raise TaskInterrupt
 
 
 def calm(worker: "Worker") -> None:
     """See to it that the gate is closed, and nothing on its way to this thread. Repeated if interrupted itself.
 
-    Whoever holds the gate's lock knows that no sender is between its look and its sending.
+    Whoever holds the worker's lock knows that no sender is between its look and its sending.
     """
-    with worker.gate:
+    with worker.lock:
         worker.armed.clear()
         clear_interrupt(worker.ident)
 
 
 def forget(worker: "Worker", task: "Task") -> bool:
     """A body whose task was finished from outside has left, and is off the stack; True if it was interrupted."""
-    with worker.gate:
+    with worker.lock:
         _forget_due(worker, task)
         if worker.notice is not None and worker.notice.task is task:
             worker.notice = None
@@ -183,7 +189,7 @@ def shielded[**P, R](function: "Callable[P, R]", /, *args: "P.args", **kwargs: "
 
 def _let_through(worker: "Worker") -> None:
     """A sender was at work since the gate was opened. What it sent arrives here, if it has not before (C8)."""
-    with worker.gate:
+    with worker.lock:
         worker.armed.clear()
     _pause()
 
@@ -205,7 +211,7 @@ def _forget_due(worker: "Worker", task: "Task") -> bool:
     return True
 
 
-# --- the sender's side: the caller holds the worker's gate lock ------------------------------------------
+# --- the sender's side: the caller holds the worker's lock ------------------------------------------
 
 
 def post(worker: "Worker", task: "Task") -> bool:

@@ -94,9 +94,12 @@ def wake_one(home: "Scheduler") -> None:
             return
         popped[0].wake(home)
     except BaseException:
-        # A break: it is off the deque, so nobody else would wake it. No loop in a `try`: C7.
+        # A break, or the end of the stack: it is off the deque, so nobody else would wake it. No loop in a `try`: C7.
         if popped:
-            popped[0].wake(home)
+            try:
+                popped[0].wake(home)
+            except BaseException:
+                home.idle.appendleft(popped[0])  # the next one to submit or to wait finds it
         raise
 
 
@@ -173,7 +176,11 @@ def leave_seat(worker: "Worker") -> Opening | None:
     """P4: before a wait, give the seat to whoever is free; None if the worker has no seat.
 
     The opening is announced by the same protocol as a sleeping worker's seat.
+
+    Raises:
+        RecursionError: too little of the recursion limit is left, also for the way back; nothing was done.
     """
+    require_headroom()
     seat, home = worker.seat, worker.home
     opening = None
     if seat is not None:

@@ -14,13 +14,13 @@ See: README.md, P2 and P6.
 from .._errors import PoolFullError, PoolShutdownError
 from .._sync import Queue, RLock, fence, get_ident, new_thread
 from .entries import CANCELLED, TIMED_OUT, Chore, Terms
-from .gate import WORKERS, masked
-from .idle import CLOGGED, CLOSING, FORKED, OPEN, STOPPED, Opening, Seat, pass_on, wake_one
+from .gate import WORKERS, close, masked, open_again
+from .idle import CLOGGED, CLOSING, DRAINING, FORKED, OPEN, STOPPED, Opening, Seat, pass_on, wake_one
 from .room import Room
 from .shutdown import Drain
 from .staff import remove_seat, resize, staff, worker_ended
 from .task import Task
-from .worker import Tally, Worker, next_tally
+from .worker import UNFIT, Tally, Worker, next_tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,12 +81,14 @@ class Scheduler:
         self.idle.extend(map(Opening, self.seats))
 
     def advance(self, state: int) -> None:
-        """Go on to `state`; states never go back."""
+        """Go on to `state`; states never go back, but for CLOGGED."""
         with self.lock:
             self.state = max(self.state, state)
 
     def may_abandon(self) -> bool:
-        """True if one more thread may be given up."""
+        """True if one more thread may be given up. A pool that takes no more tasks makes no more threads of them."""
+        if self.state >= DRAINING:
+            return True
         limit = 64 + 4 * len(self.seats) if self.max_abandoned is None else self.max_abandoned
         return sum(worker.abandoned for worker in self.roster[:]) < limit
 
@@ -109,9 +111,12 @@ class Scheduler:
         """
         ident = get_ident()
         worker = WORKERS.get(ident)
-        if worker is not None and worker.armed:
-            return masked(Scheduler._submit, self, task, deadline, ident, worker)
-        return self._submit(task, deadline, ident, worker)
+        if worker is None or not worker.armed or not close(worker):
+            return self._submit(task, deadline, ident, worker)
+        try:  # P5: `masked`, unrolled
+            return self._submit(task, deadline, ident, worker)
+        finally:
+            open_again(worker)
 
     def _submit(self, task: Task, deadline: float | None, ident: int, worker: Worker | None) -> Task:
         serial = 0
@@ -163,7 +168,7 @@ class Scheduler:
 
     def refusal(self) -> PoolShutdownError | PoolFullError:
         """The error for a submit that is not taken."""
-        if self.state == CLOGGED:
+        if self.state <= CLOGGED:  # OPEN: it was clogged a moment ago
             stuck = sum(worker.abandoned for worker in self.roster[:])
             return PoolFullError(
                 f"pool {self.name!r} has {stuck} abandoned threads, which sit in code that could not be stopped after "
@@ -197,7 +202,8 @@ class Scheduler:
             try:  # P7: not in the calling thread, which may be the supervisor, or in a finalizer
                 new_thread(self.drain.sweep, f"{self.prefix}-late").start()
             except RuntimeError:  # the interpreter is ending: here or never
-                self.drain.sweep()
+                if get_ident() not in UNFIT:
+                    self.drain.sweep()
 
     def report_unseen(self, name: str, task_id: str, error: BaseException) -> None:
         """Have a worker report an error that nobody looked at. Safe from a finalizer (I9)."""

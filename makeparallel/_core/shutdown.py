@@ -43,7 +43,7 @@ class Drain:
         home = self._home
         if timeout is None and home.state >= STOPPED:
             # An earlier call has waited, or has given up on what still runs: wait as long as it takes to interrupt
-            # that, or to abandon it.
+            # that, or to abandon it, but not much longer than a second.
             timeout = min(home.hard_grace, 1.0) + 0.1
         deadline = deadline_after(timeout)
         home.advance(CLOSING if cancel_pending else DRAINING)  # step 1: refuse
@@ -62,6 +62,10 @@ class Drain:
             self.stop()  # step 5: nobody looks for work any more
             joined = in_time and self._join(deadline)  # step 6: the threads are gone
             return joined and not any(worker.abandoned for worker in home.roster[:])
+        except BaseException:  # a break, or an interrupt of the task that we are in
+            if home.state < STOPPED:
+                self._waiting.append(_Stopper(self))  # the last worker does the rest
+            raise
         finally:
             if inside is not None:
                 self._inside.remove(inside)

@@ -35,9 +35,12 @@ def staff(home: "Scheduler", opening: Opening) -> None:
     thread = worker.thread = new_thread(worker.main, f"{home.prefix}-{opening.index}", opening)
     try:
         thread.start()
+    except RecursionError:
+        raise  # the thread may be running: its record is its own; `wake_one` announces the opening again
     except (RuntimeError, MemoryError) as error:
         home.ended.append(worker)
-        home.on_degraded(home.name, error)
+        if get_ident() not in UNFIT:  # P7: reporting runs user code
+            home.on_degraded(home.name, error)
         if get_ident() in UNFIT or any(other.seat is not None for other in home.roster[:]):
             # It will look for work before it sleeps, and announce an opening before it blocks; a stale
             # look at its seat is made good by its own look after that announcement (P2). What the supervisor
@@ -96,6 +99,9 @@ def _run_all(worker: Worker, seat: Seat) -> None:
 def worker_ended(home: "Scheduler", worker: Worker) -> None:
     """A worker's thread is about to end; its record is used again."""
     worker.due.clear()
+    seat, worker.seat, worker.local = worker.seat, None, None
+    if seat is not None:  # it was thrown out: a break in `_work_here`, or an error that nobody foresaw
+        home.idle.appendleft(Opening(seat))  # who submits or waits next finds it a worker
     if worker.abandoned:
         worker.abandoned = False
         home.clog_or_unclog()
@@ -109,7 +115,7 @@ def worker_ended(home: "Scheduler", worker: Worker) -> None:
 
 
 def abandon(worker: Worker, task: "Task") -> "tuple[Seat | None, list[tuple[Task, Outcome]]] | None":
-    """Give up a body that did not leave, and whatever waits for it inline. The caller holds the worker's gate lock.
+    """Give up a body that did not leave, and whatever waits for it inline. The caller holds the worker's lock.
 
     The thread goes on in its own time, counts no more, and ends when it comes back. What is left to do is
     returned, for `replace_abandoned`; None if the body is not in its own code, or has left.
@@ -159,6 +165,8 @@ def resize(home: "Scheduler", workers: int) -> None:
             remove_seat(home, opening.seat)
     for seat in removed:
         seat.bell.ring()  # a worker that sleeps there gets up
+    home.clog_or_unclog()  # the limit on abandoned threads follows the size
+    home.alarm()
 
 
 def remove_seat(home: "Scheduler", seat: Seat) -> None:

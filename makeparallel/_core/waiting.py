@@ -15,7 +15,7 @@ import sys
 from .._sync import Bell, get_ident, now
 from .body import run_body
 from .entries import Waiter
-from .gate import WORKERS, is_interruptible, leave_body, masked
+from .gate import WORKERS, close, is_interruptible, leave_body, open_again
 from .idle import leave_seat, retake_seat
 from .task import Task
 from .worker import FOLLOWED, Worker
@@ -34,9 +34,14 @@ def await_outcome(task: Task, timeout: float | None) -> "Outcome | None":
         if outcome is not None:
             return outcome
         worker = WORKERS.get(get_ident())
-        if worker is not None:
-            return masked(_wait_inside, worker, task, timeout)
-        return _wait_outside(task, timeout)
+        if worker is None:
+            return _wait_outside(task, timeout)
+        if not close(worker):
+            return _wait_inside(worker, task, timeout)
+        try:  # P5: `masked`, unrolled
+            return _wait_inside(worker, task, timeout)
+        finally:
+            open_again(worker)
     finally:
         task = outcome = None  # type: ignore[assignment]  # I5: see run_body
 
@@ -130,10 +135,16 @@ def _refuse_cycle(worker: Worker, tasks: "Collection[Task]") -> None:
 def _may_run_inline(worker: Worker, task: Task) -> bool:
     """P4: only the awaited task, no other: any other could need a lock that our body holds.
 
-    Nor one with a timeout: at its deadline the waiting body goes on, whatever code the task sits in.
+    Nor one with a timeout, or for one with a timeout: at the deadline the waiting body goes on, or leaves, whatever
+    code the task sits in.
     """
-    timed = task._terms is not None and task._terms.timeout is not None
-    return task._home is worker.home and not timed and not worker.abandoned and _has_room()
+    if worker.abandoned or task._home is not worker.home or _is_timed(task):
+        return False
+    return not (worker.stack and _is_timed(worker.stack[-1])) and _has_room()
+
+
+def _is_timed(task: Task) -> bool:
+    return task._terms is not None and task._terms.timeout is not None
 
 
 def _has_room() -> bool:

@@ -56,7 +56,7 @@ class Worker(Tally, Claimant):
     """
 
     __slots__ = (
-        "abandoned", "armed", "bell", "due", "gate", "home", "ident", "left", "local", "notice", "offered", "parks",
+        "abandoned", "armed", "bell", "due", "home", "ident", "left", "local", "lock", "notice", "offered", "parks",
         "random", "seat", "shielded", "stack", "steals", "thread", "waiting", "was_hit",
     )  # fmt: skip
 
@@ -65,7 +65,8 @@ class Worker(Tally, Claimant):
         # Immutable
         self.home = home
         # Owner only; readers take sums of them, which may be a moment old (C3)
-        # bodies that left: [0] settled by somebody else, [1] succeeded, [2] failed; [3] given up: see GIVEN_UP
+        # bodies that left: [0] settled by somebody else, [1] succeeded, [2] failed; [3] given up: see GIVEN_UP, which
+        # who abandons the worker sets under lock, and the owner takes back after it has come through that
         self.left = [0, 0, 0, 0]
         self.parks = 0
         self.steals = 0
@@ -81,8 +82,9 @@ class Worker(Tally, Claimant):
         # Racy by design (P5): see gate.py
         self.armed: list[Any] = []  # the running task while it may be interrupted, and senders' marks
         self.due: list[Task] = []  # tasks to interrupt as soon as they can be reached; or CUT_OFF
-        # Guarded by gate, which the owner takes only where it was disturbed
-        self.gate = Lock()
+        # Guarded by lock, which the owner takes only where it was disturbed; `abandoned` is read without it where a
+        # stale value is harmless: a reader counts a body too many
+        self.lock = Lock()
         self.notice: Notice | None = None
         self.was_hit = False  # something was sent since a body was last cleaned up after
         #: The body did not leave. All that is on the stack is given up; the thread ends when it comes back.
@@ -252,7 +254,7 @@ def forget_other_threads() -> None:
         if ident != get_ident():
             del WORKERS[ident]
         else:
-            WORKERS[ident].gate = Lock()  # the supervisor of the parent may have held it
+            WORKERS[ident].lock = Lock()  # the supervisor of the parent may have held it
 
 
 def current_worker() -> Worker | None:
