@@ -21,6 +21,8 @@ from ._sync import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._config import Unset
     from ._stats import Statistics
 
@@ -77,13 +79,16 @@ def configure(
 
     Thread-safety: internally synchronized.
     """
+    given = (max_pending, when_full, thread_name_prefix, hard_grace_secs, max_abandoned)
+    masked(_configure, workers, *given)
+
+
+def _configure(workers: "int | Unset | None", *given: "Any") -> None:
     global _options
     size = None
     with _lock:
         pool = _pool
-        options = changed_options(
-            _options, workers, max_pending, when_full, thread_name_prefix, hard_grace_secs, max_abandoned
-        )
+        options = changed_options(_options, workers, *given)
         if _pool is not None:
             if options[1:] != _options[1:]:
                 raise RuntimeError(
@@ -114,6 +119,10 @@ def reset_shutdown() -> None:
 
     Thread-safety: internally synchronized.
     """
+    masked(_forget_pool)
+
+
+def _forget_pool() -> None:
     global _pool
     with _lock:
         if _pool is not None and _pool._scheduler.state >= DRAINING:

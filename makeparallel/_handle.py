@@ -199,10 +199,13 @@ class AsyncHandle[R](Task):
         if not isinstance(key, str):
             raise TypeError(f"metadata key {key!r}: must be a string, not {type(key).__name__}")
         if self._metadata is None:
-            with _metadata_lock:
-                if self._metadata is None:
-                    self._metadata = {}
-        self._metadata[key] = value
+            masked(self._make_metadata)
+        self._metadata[key] = value  # type: ignore[index]  # made once, and never taken away
+
+    def _make_metadata(self) -> None:
+        with _metadata_lock:
+            if self._metadata is None:
+                self._metadata = {}
 
     def get_metadata(self, key: str, default: object = None) -> "Any":
         """Return the value attached under `key`, else `default`.

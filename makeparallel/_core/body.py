@@ -86,8 +86,8 @@ def _begin(task: "Task", terms: "Terms", worker: "Worker") -> bool:
 
 
 def _failure(task: "Task", error: BaseException | None) -> Failure:
-    """Wrap what the body raised; the interrupt itself stands for an error that it hid."""
-    error = error or TaskInterrupt()
+    """Wrap what the body raised; None if an interrupt hid that. Then the task is finished, and nobody sees this."""
+    error = error or BaseException("an interrupt hid it")
     trace = error.__traceback__
     if trace is not None:
         error.__traceback__ = trace.tb_next  # the user's frames, without the one of `run_body`
