@@ -65,6 +65,7 @@ class Drain:
         except BaseException:  # a break, or an interrupt of the task that we are in
             if home.state < STOPPED:
                 self._waiting.append(_Stopper(self))  # the last worker does the rest
+                self.check()  # I3: look again after announcing
             raise
         finally:
             if inside is not None:
