@@ -428,7 +428,7 @@ def test_shield_hides_the_bodys_own_error(pool):
         mp.checkpoint()
         path.append("went on")
 
-    end(pool.submit(body), gate, "cancel")
+    end(pool.parallel(body, interrupt=False)(), gate, "cancel")
     assert ["own"] == path
 
 
