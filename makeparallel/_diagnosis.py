@@ -3,8 +3,9 @@
 from ._core.gate import CUT_OFF
 from ._core.idle import STOPPED
 from ._core.scheduler import Scheduler
+from ._core.worker import Worker
 from ._stats import take_statistics
-from ._sync import Lock, snapshot
+from ._sync import snapshot
 
 
 def describe(home: Scheduler) -> str:
@@ -32,12 +33,12 @@ def describe(home: Scheduler) -> str:
     return "\n".join(lines)
 
 
-def _is_free(lock: "Lock") -> bool:
-    """True if nobody keeps the lock; the supervisor may have it for a moment."""
-    free = lock.acquire(timeout=5)
-    if free:
-        lock.release()
-    return free
+def _is_free(worker: Worker) -> bool:
+    """True if nobody keeps its lock; the supervisor may have it for a moment."""
+    if not worker.lock.acquire(timeout=5):
+        return False
+    worker.lock.release()
+    return True
 
 
 def check_at_rest(home: Scheduler) -> None:
@@ -57,7 +58,7 @@ def check_at_rest(home: Scheduler) -> None:
         "stacks empty": not any(worker.stack for worker in workers),
         "nobody waits": not any(worker.waiting for worker in workers),
         "no shield left": not any(worker.shielded for worker in workers),
-        "every gate closed": not any(worker.armed or not _is_free(worker.lock) for worker in workers),
+        "every gate closed": not any(worker.armed or not _is_free(worker) for worker in workers),
         "nothing due": not any(
             worker.notice or worker.was_hit or any(entry is not CUT_OFF for entry in worker.due) for worker in workers
         ),
