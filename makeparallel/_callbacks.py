@@ -65,13 +65,15 @@ class Report(Watcher):
 class ProgressCallback(Watcher):
     """A user's callback for progress."""
 
-    __slots__ = ("_callback", "_context")
+    __slots__ = ("_callback", "_context", "lasting")
 
     def __init__(self, callback: "Callable[[float], object]") -> None:
         if not callable(callback):
             raise TypeError(f"callback {callback!r}: must be callable with one argument")
         self._callback = callback
         self._context = copy_context()
+        #: True until it has been told the last report before it: that it finds by its own place in the ledger.
+        self.lasting = True
 
     def call(self, fraction: float, task: Task) -> None:
         """Call the user's function."""

@@ -8,6 +8,7 @@ Guarantees: importing this module imports nothing slow (`TaskCancelledError`, wh
 import sys
 
 from ._imports import repair_interrupted_import
+from ._tracers import repair_interrupted_tracer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ class TaskInterrupt(BaseException):
     def __init__(self) -> None:
         super().__init__("the task was cancelled or timed out, so its body is to leave")
         # CPython makes the instance where the interrupt arrives: the caller's frame is the interrupted one.
-        repair_interrupted_import(sys._getframe(1))
+        frame = sys._getframe(1)
+        repair_interrupted_import(frame)
+        repair_interrupted_tracer(frame)
 
 
 class UnpicklableCause(Exception):

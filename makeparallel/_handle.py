@@ -270,8 +270,10 @@ class AsyncHandle[R](Task):
                 break
             if isinstance(entry, Report):
                 last = entry
+        mine.lasting = False
+        # Who settles after this look sees the line above, since the list's lock orders the two (C1): it takes it out.
         if self._outcome() is not None:
-            self._unwatch(mine)  # there will be no more reports
+            self._unwatch(mine)
         if last is not None:
             mine.call(last.fraction, self)
 

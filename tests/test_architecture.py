@@ -12,7 +12,7 @@ import makeparallel
 PACKAGE = Path(makeparallel.__file__).parent
 #: Lower ones first; a module may import from its own layer only what stands before it.
 LAYERS = [
-    ["_sync", "_imports", "_log", "_errors", "_types", "_config", "_functions", "_cpus", "_gil"],
+    ["_sync", "_imports", "_tracers", "_log", "_errors", "_types", "_config", "_functions", "_cpus", "_gil"],
     ["_core", "_core.entries", "_core.gate", "_core.body", "_core.task", "_core.idle", "_core.worker", "_core.waiting",
      "_core.room", "_core.staff", "_core.shutdown", "_core.scheduler"],
     ["_callbacks", "_handle", "_combinators", "_current"],

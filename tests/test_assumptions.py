@@ -1,6 +1,7 @@
 """What the library takes for granted of CPython, beside what `_sync` names."""
 
 import importlib._bootstrap as bootstrap
+import inspect
 import os
 import threading
 import time
@@ -8,7 +9,7 @@ from types import CodeType
 
 import pytest
 
-from makeparallel import _imports
+from makeparallel import _imports, _tracers
 from makeparallel._errors import TaskInterrupt
 from makeparallel._sync import can_interrupt, clear_interrupt, prefer_prompt_wakeups, send_interrupt
 
@@ -104,3 +105,14 @@ def test_prompt_wakeups_are_wished_for_more_than_one_thread() -> None:
     thread.start()
     thread.join()
     assert answers in ([True, True], [False, True])
+
+
+def test_coverage_takes_its_lock_in_other_places() -> None:
+    """`_tracers` recognizes places by the lines of two functions: a `def`, a test, and a call in the last line."""
+    collector = pytest.importorskip("coverage.collector")
+    assert collector.__file__.endswith(_tracers._COLLECTOR)
+    lock, unlock = collector.Collector.lock_data, collector.Collector.unlock_data
+    for function, called in ((lock, "self.data_lock.acquire()"), (unlock, "self.data_lock.release()")):
+        head, *rest = [line.strip() for line in inspect.getsource(function).splitlines()]
+        assert head.startswith(f"def {function.__name__}(self)")
+        assert ["if self.data_lock is not None:", called] == rest[-2:]

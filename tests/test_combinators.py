@@ -1,6 +1,5 @@
 """`gather`, `wait` and `as_completed`: order, errors, time limits, duplicates, and what they leave behind."""
 
-import gc
 import math
 import re
 import sys
@@ -10,10 +9,9 @@ import weakref
 from fractions import Fraction
 
 import pytest
+from helpers_waiting import LIMIT, eventually_freed
 
 import makeparallel as mp
-
-LIMIT = 30  # seconds: far more than anything here takes, so that a hang becomes a failure
 
 
 class Gate:
@@ -50,17 +48,6 @@ def square(x):
 
 def fail(message="wrong"):
     raise ValueError(message)
-
-
-def eventually(predicate):
-    """True once `predicate` holds: what another thread does or drops a moment later."""
-    deadline = time.monotonic() + LIMIT
-    while not predicate():
-        if time.monotonic() > deadline:
-            return False
-        gc.collect()
-        time.sleep(0.001)
-    return True
 
 
 # --- gather -------------------------------------------------------------------------------------------
@@ -179,7 +166,7 @@ def test_gather_error_keeps_the_other_results(pool):
         mp.gather([pool.submit(result), pool.submit(fail)], timeout=LIMIT)
     except mp.TaskError as raised:
         error = raised.with_traceback(None)
-    assert eventually(lambda: references[0]() is None)
+    assert eventually_freed(lambda: references[0]() is None)
     assert "wrong" == error.error_message
 
 
@@ -378,7 +365,7 @@ def test_as_completed_keeps_what_it_handed_out():
     handle = next(iterator)
     result = weakref.ref(handle.get(LIMIT))
     del handle
-    assert eventually(lambda: result() is None)
+    assert eventually_freed(lambda: result() is None)
     gate.go.set()
     assert next(iterator).get(LIMIT) is None
     assert pool.shutdown(60)

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import gc
 import inspect
 import math
 import pickle
@@ -15,11 +14,9 @@ import weakref
 from abc import ABC, abstractmethod
 
 import pytest
+from helpers_waiting import LIMIT, eventually_freed
 
 import makeparallel as mp
-
-LIMIT = 30  # seconds: far more than anything here takes, so that a hang becomes a failure
-
 
 # --- module level, so that pickle finds them by name ------------------------------------------------
 
@@ -646,17 +643,6 @@ def test_timeout_counts_the_time_in_the_queue():
 # --- per-call decoration --------------------------------------------------------------------------------
 
 
-def eventually(predicate):
-    """True once `predicate` holds: what another thread drops is freed a moment later."""
-    deadline = time.monotonic() + LIMIT
-    while not predicate():
-        if time.monotonic() > deadline:
-            return False
-        gc.collect()
-        time.sleep(0.001)
-    return True
-
-
 @pytest.mark.proves("I5")
 def test_decoration_per_call_is_retained(pool):
     """A wrapper made for one call, its function and what that closes over are freed after it."""
@@ -671,7 +657,7 @@ def test_decoration_per_call_is_retained(pool):
 
     handle, references = handle_request(Payload())
     assert handle.get(LIMIT) is True
-    assert eventually(lambda: not any(reference() for reference in references))
+    assert eventually_freed(lambda: not any(reference() for reference in references))
     assert handle.get(LIMIT) is True  # the handle is alive, and keeps none of it
 
 
@@ -683,7 +669,7 @@ def test_undone_decoration_is_retained():
         return weakref.ref(mp.parallel(lambda: payload)), weakref.ref(payload)
 
     references = [reference for _ in range(50) for reference in wrap(Payload())]
-    assert eventually(lambda: not any(reference() for reference in references))
+    assert eventually_freed(lambda: not any(reference() for reference in references))
 
 
 @pytest.mark.proves("I5")
@@ -694,7 +680,7 @@ def test_bound_wrapper_retains_its_instance():
     assert 3 == bound(2).get(LIMIT)
     kept = weakref.ref(account)
     del account, bound
-    assert eventually(lambda: kept() is None)
+    assert eventually_freed(lambda: kept() is None)
 
 
 # --- bad input ----------------------------------------------------------------------------------------

@@ -10,17 +10,15 @@ import re
 import subprocess
 import sys
 import threading
-import time
 import traceback
 import weakref
 
 import pytest
+from helpers_waiting import LIMIT, eventually_freed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import makeparallel as mp
-
-LIMIT = 30  # seconds: far more than anything here takes, so that a hang becomes a failure
 
 ENDINGS = ["failure", "cancel", "timeout"]
 
@@ -97,17 +95,6 @@ def ended(pool, ending, **options):
     assert handle.wait(LIMIT)
     go.set()
     return handle
-
-
-def eventually(predicate):
-    """True once `predicate` holds: what another thread does or drops a moment later."""
-    deadline = time.monotonic() + LIMIT
-    while not predicate():
-        if time.monotonic() > deadline:
-            return False
-        gc.collect()
-        time.sleep(0.001)
-    return True
 
 
 # --- classes ------------------------------------------------------------------------------------------
@@ -327,7 +314,7 @@ def test_kept_error_keeps_the_handle(pool, method):
         error = raised
     reference = weakref.ref(handle)
     del handle
-    assert eventually(lambda: reference() is None)
+    assert eventually_freed(lambda: reference() is None)
     assert "wrong" == error.error_message
 
 
@@ -528,7 +515,7 @@ def logged(caplog):
 
 def settle(pool):
     """Have everything reported that will ever be: nobody holds a handle any more."""
-    assert eventually(lambda: pool.get_active_task_count() == 0)
+    assert eventually_freed(lambda: pool.get_active_task_count() == 0)
     gc.collect()
     assert pool.shutdown(LIMIT)
     gc.collect()
@@ -569,7 +556,7 @@ def test_unseen_error_of_a_dropped_pool_is_lost(caplog):
     assert pool.shutdown(LIMIT)
     assert [] == logged(caplog)
     del handle
-    assert eventually(lambda: 1 == len(logged(caplog)))
+    assert eventually_freed(lambda: 1 == len(logged(caplog)))
     assert "wrong" == str(logged(caplog)[0].exc_info[1])
 
 
@@ -616,7 +603,7 @@ def test_error_callback_registered_early_is_no_look(pool, caplog):
     handle.on_error(seen.append)
     go.set()
     del handle
-    assert eventually(lambda: seen)
+    assert eventually_freed(lambda: seen)
     seen.clear()
     settle(pool)
     assert [] == logged(caplog)
@@ -684,7 +671,7 @@ def test_unprintable_unseen_error_is_lost():
                 raise Unprintable
 
             single.parallel(name="job")(body)()
-            assert eventually(lambda: single.get_active_task_count() == 0)
+            assert eventually_freed(lambda: single.get_active_task_count() == 0)
             gc.collect()
             assert 7 == single.submit(int, 7).get(LIMIT)
         gc.collect()

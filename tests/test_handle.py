@@ -16,10 +16,11 @@ import weakref
 from functools import partial
 
 import pytest
+from helpers_waiting import LIMIT, eventually, eventually_freed
 
 import makeparallel as mp
+from makeparallel._callbacks import ProgressCallback
 
-LIMIT = 30  # seconds: far more than anything here takes, so that a hang becomes a failure
 ROUNDS = 200
 
 
@@ -78,17 +79,6 @@ def in_threads(*jobs):
         if error is not None:
             raise error
     return [result for result, _ in outcomes]
-
-
-def eventually(predicate):
-    """True once `predicate` holds: what another thread does or drops a moment later."""
-    deadline = time.monotonic() + LIMIT
-    while not predicate():
-        if time.monotonic() > deadline:
-            return False
-        gc.collect()
-        time.sleep(0.001)
-    return True
 
 
 # --- making -------------------------------------------------------------------------------------------
@@ -1008,7 +998,7 @@ def test_fired_callback_is_retained(pool):
     del register
     gate.go.set()
     assert handle.wait(LIMIT)
-    assert eventually(lambda: not any(reference() for reference in references))
+    assert eventually_freed(lambda: not any(reference() for reference in references))
     assert handle.is_ready()
 
 
@@ -1028,10 +1018,10 @@ def test_finished_handle_retains_function_or_arguments(pool):
 
     handle, references, result = submit()
     assert isinstance(handle.get(LIMIT), Payload)
-    assert eventually(lambda: not any(reference() for reference in references))
+    assert eventually_freed(lambda: not any(reference() for reference in references))
     assert result() is handle.get()
     del handle
-    assert eventually(lambda: result() is None)
+    assert eventually_freed(lambda: result() is None)
 
 
 @pytest.mark.proves("I5")
@@ -1047,7 +1037,7 @@ def test_cancelled_handle_retains_function_or_arguments():
 
         handle, reference = submit()
         assert handle.cancel()
-        assert eventually(lambda: reference() is None)
+        assert eventually_freed(lambda: reference() is None)
         gate.go.set()
 
 
@@ -1071,7 +1061,7 @@ def test_finished_handle_retains_a_late_result(pool, ending):
     assert handle.wait(LIMIT)
     gate.go.set()
     assert eventually(lambda: not handle.is_running())
-    assert eventually(lambda: references[0]() is None)
+    assert eventually_freed(lambda: references[0]() is None)
     assert handle.is_ready()
 
 
@@ -1182,6 +1172,35 @@ def test_progress_callback_races_report(pool):
         steps = [round(fraction * 100) for fraction in calls]
         assert 99 in steps
         assert list(range(min(steps), 100)) == sorted(steps)
+
+
+@pytest.mark.proves("P1")
+def test_task_ends_while_a_progress_callback_is_registered():
+    """The body reports and ends between the registration and the look for older reports: nothing comes twice."""
+
+    class Late(list):
+        """Lets the body go on, and its worker be done with it, before the registering thread's first copy."""
+
+        def __getitem__(self, key):
+            if threading.current_thread() is registering and not gate.go.is_set():
+                gate.go.set()
+                assert 0 == pool.submit(int).get(LIMIT)
+            return super().__getitem__(key)
+
+    gate, calls, registering = Gate(), [], threading.current_thread()
+
+    def body():
+        mp.report_progress(0.25)
+        gate()
+        mp.report_progress(0.75)
+
+    with mp.Pool(1) as pool:
+        handle = pool.submit(body)
+        assert gate.begun.wait(LIMIT)
+        handle._ledger = Late(handle._ledger)
+        handle.on_progress(calls.append)
+        assert [0.75] == calls  # told by the body; what came before is out of date
+        assert [] == [entry for entry in handle._ledger if isinstance(entry, ProgressCallback)]
 
 
 def test_raising_progress_callback_hurts_the_body(pool):

@@ -8,10 +8,9 @@ import threading
 import time
 
 import pytest
+from helpers_waiting import LIMIT, eventually
 
 import makeparallel as mp
-
-LIMIT = 30  # seconds: far more than anything here takes, so that a hang becomes a failure
 
 
 class Gate:
@@ -23,16 +22,6 @@ class Gate:
     def __call__(self):
         self.begun.set()
         assert self.go.wait(LIMIT)
-
-
-def eventually(predicate):
-    """True once `predicate` holds: what another thread does a moment later."""
-    deadline = time.monotonic() + LIMIT
-    while not predicate():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.001)
-    return True
 
 
 def end(handle, gate, ending):

@@ -1,18 +1,20 @@
 """Stopping what runs: timeouts and cancels that leave the worker, shields, abandoned threads."""
 
 import math
+import os
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from statistics import median
 
 import pytest
+from helpers_waiting import LIMIT, eventually
 
 import makeparallel as mp
 from makeparallel import _interrupt
 from makeparallel._errors import TaskInterrupt
-
-LIMIT = 30  # seconds: far more than anything here takes, so that a hang becomes a failure
 
 pytestmark = pytest.mark.thread_unsafe(reason="spinning bodies of several copies would measure each other")
 
@@ -38,16 +40,6 @@ def sit(release):
             return
         except TaskInterrupt:
             continue
-
-
-def eventually(predicate):
-    """True once `predicate` holds: what another thread does a moment later."""
-    deadline = time.monotonic() + LIMIT
-    while not predicate():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.001)
-    return True
 
 
 def begin(pool, body, *args, signs=False, **options):
@@ -766,6 +758,46 @@ def test_interrupted_imports_leave_locks_behind(tmp_path):
     locks = [reference() for reference in [*bootstrap._module_locks.values()]]
     assert [] == [lock.name for lock in locks if lock is not None and lock.owner is not None]
     assert not _imp.lock_held()
+
+
+@pytest.mark.slow
+@pytest.mark.proves("P5")
+def test_interrupted_coverage_leaves_its_lock_behind(tmp_path):
+    """Bodies that coverage measures are interrupted hundreds of times; its lock does not stay taken."""
+    pytest.importorskip("coverage.tracer")
+    program = tmp_path / "measured.py"
+    program.write_text(f"""
+import makeparallel as mp
+
+def step():
+    pass
+
+def body():
+    while True:
+        step()
+
+with mp.Pool(3) as pool:
+    for _ in range(150):
+        handles = [pool.parallel(body, timeout=0.0005)() for _ in range(3)]
+        print(len(mp.wait(handles, {LIMIT})[0]))
+""")
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "coverage",
+        "run",
+        "--rcfile=/dev/null",
+        "--data-file=data",
+        program,
+    ]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    env["COVERAGE_CORE"] = "ctrace"
+    env["PYTHONPATH"] = os.pathsep.join([str(Path(mp.__file__).parents[1]), env.get("PYTHONPATH", "")])
+    run = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert (0, "") == (run.returncode, run.stderr)
+    assert ["3"] * 150 == run.stdout.split()
 
 
 # --- what it costs when nothing is due ------------------------------------------------------------------

@@ -255,7 +255,8 @@ def test_rest_runs_on_after_a_failure():
         statistics = single.statistics()
     assert [0, 1, 2, 3] == ran[:4]
     assert 100 == statistics.submitted
-    assert len(ran) == statistics.started
+    # One runs at a time: it alone may have been told before it came to say that it ran.
+    assert statistics.started - len(ran) in (0, 1)
     assert 100 == statistics.succeeded + statistics.failed + statistics.cancelled
     single._check()
 

@@ -6,13 +6,11 @@ import re
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
+from helpers_waiting import LIMIT, eventually
 
 import makeparallel as mp
-
-LIMIT = 30  # seconds: far more than anything here takes, so that a hang becomes a failure
 
 
 class Gate:
@@ -33,16 +31,6 @@ def square(x):
 
 def fail():
     raise ValueError("wrong")
-
-
-def eventually(predicate):
-    """True once `predicate` holds: what another thread does a moment later."""
-    deadline = time.monotonic() + LIMIT
-    while not predicate():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.001)
-    return True
 
 
 def python(code, **environment):
@@ -563,7 +551,7 @@ def test_two_pools_share_something(pool):
 def test_configure_is_ignored():
     """`configure` before the first use sets size, prefix and bound; later it resizes."""
     code = """
-import threading
+import threading, time
 mp.configure(workers=3, max_pending=2, when_full="raise", thread_name_prefix="hands")
 print(mp.statistics().workers)
 name = mp.parallel(lambda: threading.current_thread().name)().get(60)
@@ -576,6 +564,8 @@ try:
 except RuntimeError as error:
     print("refused", "workers=" in str(error))
 mp.configure(workers=1)
+while mp.statistics().workers > 1:
+    time.sleep(0.001)  # those that leave may take a task yet
 go = threading.Event()
 started = threading.Event()
 first = mp.parallel(lambda: started.set() or go.wait(60))()

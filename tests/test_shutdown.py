@@ -6,6 +6,7 @@ import time
 import pytest
 
 import makeparallel as mp
+from makeparallel._core import staff
 
 
 def test_shutdown_waits_for_pending_and_running_tasks() -> None:
@@ -245,6 +246,31 @@ def test_submits_that_race_with_shutdown_finish_or_are_refused(cancel_pending: b
         assert facts.succeeded == sum(not handle.is_cancelled() for handle in handles)
         assert facts.submitted == facts.succeeded + facts.cancelled
         pool._check()
+
+
+def test_shutdown_joins_a_thread_that_is_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A submit is starting a worker's thread, which has its ident already, while another thread shuts down."""
+    begins, go_on = threading.Event(), threading.Event()
+
+    class Slow(threading.Thread):
+        """Stops where its ident is set and `start` does not know yet that it runs."""
+
+        def _set_ident(self) -> None:
+            super()._set_ident()  # type: ignore[misc]
+            begins.set()
+            assert go_on.wait(30)
+
+    monkeypatch.setattr(staff, "new_thread", lambda target, name, *args: Slow(target=target, name=name, args=args))
+    pool = mp.Pool(1)
+    submitter = threading.Thread(target=lambda: pool.submit(abs, -1))
+    submitter.start()
+    assert begins.wait(30)
+    assert pool.shutdown(timeout_secs=10, cancel_pending=True) is True
+    go_on.set()
+    submitter.join(30)
+    facts = pool.statistics()
+    assert (1, 1) == (facts.submitted, facts.cancelled)
+    pool._check()
 
 
 def test_pool_as_context_manager_cancels_pending_on_an_exception() -> None:

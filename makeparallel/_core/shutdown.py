@@ -185,7 +185,7 @@ class Drain:
         exempt = self._exempt()
         for worker in self._home.roster[:]:
             thread = worker.thread
-            if thread is None or thread.ident in (None, me) or worker in exempt or worker.abandoned:
+            if thread is None or thread.ident == me or worker in exempt or worker.abandoned:
                 continue
             thread.join(None if deadline is None else max(deadline - now(), 0.05))
             if thread.is_alive():

@@ -32,7 +32,7 @@ def staff(home: "Scheduler", opening: Opening) -> None:
         home.started = True
         home.on_start()
     worker = _record(home)
-    thread = worker.thread = new_thread(worker.main, f"{home.prefix}-{opening.index}", opening)
+    thread = new_thread(worker.main, f"{home.prefix}-{opening.index}", opening)
     try:
         thread.start()
     except RecursionError:

@@ -10,7 +10,7 @@ Assumes: C1, C3, C4 of `_sync`.
 See: README.md, P3.
 """
 
-from .._sync import Bell, Lock, Queue, count, fence, get_ident
+from .._sync import Bell, Lock, Queue, count, fence, get_ident, thread_module
 from .entries import Claimant
 from .gate import WORKERS, Notice
 from .idle import STOPPED, Opening, Seat, park, pass_on, spin
@@ -92,7 +92,7 @@ class Worker(Tally, Claimant):
         # Written by whoever took this worker off the bench, before its bell rings
         self.offered: Opening | None = None
         self.bell = Bell()
-        # Written by who starts the thread; shutdown joins it
+        # Written by the thread itself: shutdown joins it, and a thread that has not begun can't be joined
         self.thread: Any = None
         # For diagnosis
         self.ident = 0
@@ -102,6 +102,7 @@ class Worker(Tally, Claimant):
     def main(self, opening: Opening | None) -> None:
         """Be the thread: sit and work, rest on the bench, until the pool stops or gives the thread up."""
         ident = self.ident = get_ident()
+        self.thread = thread_module.current_thread()
         WORKERS[ident] = self
         try:
             while opening is not None:
