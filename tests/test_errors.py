@@ -77,23 +77,27 @@ def failed(pool, error, name=None, metadata=()):
 
 def ended(pool, ending, **options):
     """The handle of a task that ended badly, in the given way."""
-    begun, go = threading.Event(), threading.Event()
+    # Not Event: an interrupt that falls into its `wait` or `set` leaves its lock in disorder.
+    begun, go = threading.Lock(), threading.Lock()
+    begun.acquire()
+    go.acquire()
 
     def body():
-        begun.set()
-        assert go.wait(LIMIT)
+        begun.release()
+        assert go.acquire(timeout=LIMIT)
         fail("first line\nsecond line")
 
     options["timeout"] = 0.01 if ending == "timeout" else None
     handle = pool.parallel(name="job", **options)(body)()
     handle.set_metadata("key", "value")
-    assert begun.wait(LIMIT)
+    assert begun.acquire(timeout=LIMIT)
     if ending == "cancel":
         handle.cancel()
     if ending == "failure":
-        go.set()
+        go.release()
     assert handle.wait(LIMIT)
-    go.set()
+    if ending != "failure":
+        go.release()
     return handle
 
 
