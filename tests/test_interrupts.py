@@ -14,6 +14,7 @@ from helpers_waiting import LIMIT, eventually
 
 import makeparallel as mp
 from makeparallel import _interrupt
+from makeparallel._core.entries import Waiter
 from makeparallel._errors import TaskInterrupt
 
 pytestmark = pytest.mark.thread_unsafe(reason="spinning bodies of several copies would measure each other")
@@ -729,6 +730,21 @@ def test_zero_and_infinite_timeouts(pool):
     assert isinstance(handle.exception(LIMIT), mp.TaskTimeoutError)
     assert pool.parallel(abs, timeout=math.inf)(-1).get_timeout() is None
     assert [] == ran
+
+
+@pytest.mark.proves("I5")
+def test_wait_that_is_interrupted_stays_registered():
+    """Bodies that are told to leave in a wait leave no waiter behind in the awaited task, nor does a refused wait."""
+    release = threading.Lock()
+    release.acquire()
+    with mp.Pool(3) as pool:
+        awaited = pool.submit(release.acquire, timeout=LIMIT)
+        for _ in range(5):
+            waiting = begin(pool, awaited.get)
+            waiting.cancel()
+        assert eventually(lambda: pool.get_active_task_count() == 1)
+        assert [] == [entry for entry in awaited._ledger[:] if isinstance(entry, Waiter)]
+        release.release()
 
 
 # --- the import system ----------------------------------------------------------------------------------

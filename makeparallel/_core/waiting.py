@@ -58,12 +58,14 @@ def _wait_inside(worker: Worker, task: Task, timeout: float | None) -> "Outcome 
             run_body(task, worker)
             return task._outcome()
         waiter = Waiter()
-        outcome = task._watch(waiter)
-        if outcome is None:
-            task._home.before_wait()
-            block_inside(worker, (task,), waiter.bell, timeout)
-            outcome = task._outcome()
-        task._unwatch(waiter)
+        try:
+            outcome = task._watch(waiter)
+            if outcome is None:
+                task._home.before_wait()
+                block_inside(worker, (task,), waiter.bell, timeout)
+                outcome = task._outcome()
+        finally:
+            task._unwatch(waiter)
         return outcome
     finally:
         task = None  # type: ignore[assignment]  # I5: see run_body

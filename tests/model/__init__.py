@@ -1,0 +1,1 @@
+"""Model tests: every interleaving of small programs on the real source of the core."""
