@@ -172,28 +172,35 @@ def as_completed[R](handles: "Iterable[AsyncHandle[R]]", timeout: float | None =
 def _completed(
     waiting: "dict[AsyncHandle[Any], None]", deadline: float | None, seconds: float | None
 ) -> "Iterator[AsyncHandle[Any]]":
-    total = len(waiting)
     collector = Collector()
     try:
         masked(collector.register, waiting)
-        while waiting:
-            try:
-                handle = collector.finished.popleft()
-            except IndexError:
-                if not masked(collector.wait, waiting, deadline):
-                    if collector.finished:
-                        continue
-                    raise TimeoutError(
-                        f"as_completed(): {total - len(waiting)} of {total} tasks had finished within {seconds:g} s"
-                    ) from None
-                continue
-            if handle in waiting:
-                del waiting[handle]
-                ready = [handle]
-                del handle  # I5: the iterator keeps nothing that it has handed out
-                yield ready.pop()
+        yield from _collected(collector, waiting, deadline, seconds)
     finally:
         masked(collector.unregister, waiting)
+
+
+def _collected(
+    collector: Collector, waiting: "dict[AsyncHandle[Any], None]", deadline: float | None, seconds: float | None
+) -> "Iterator[AsyncHandle[Any]]":
+    """The loop of `_completed`: C7."""
+    total = len(waiting)
+    while waiting:
+        try:
+            handle = collector.finished.popleft()
+        except IndexError:
+            if not masked(collector.wait, waiting, deadline):
+                if collector.finished:
+                    continue
+                raise TimeoutError(
+                    f"as_completed(): {total - len(waiting)} of {total} tasks had finished within {seconds:g} s"
+                ) from None
+            continue
+        if handle in waiting:
+            del waiting[handle]
+            ready = [handle]
+            del handle  # I5: the iterator keeps nothing that it has handed out
+            yield ready.pop()
 
 
 def wait[R](
@@ -220,21 +227,32 @@ def wait[R](
     collector = Collector()
     try:
         masked(collector.register, pending)
-        while pending:
-            enough = False
-            while collector.finished:
-                handle = collector.finished.popleft()
-                if handle in pending:
-                    del pending[handle]
-                    done.add(handle)
-                    enough = enough or _is_enough(handle, return_when)
-            if not pending or enough:
-                break
-            if not masked(collector.wait, pending, deadline) and not collector.finished:
-                break
+        _collect(collector, pending, done, return_when, deadline)
     finally:
         masked(collector.unregister, pending)
     return done, set(pending)
+
+
+def _collect[R](
+    collector: Collector,
+    pending: "dict[AsyncHandle[R], None]",
+    done: "set[AsyncHandle[R]]",
+    return_when: str,
+    deadline: float | None,
+) -> None:
+    """The loop of `wait`: C7."""
+    while pending:
+        enough = False
+        while collector.finished:
+            handle = collector.finished.popleft()
+            if handle in pending:
+                del pending[handle]
+                done.add(handle)
+                enough = enough or _is_enough(handle, return_when)
+        if not pending or enough:
+            break
+        if not masked(collector.wait, pending, deadline) and not collector.finished:
+            break
 
 
 def _is_enough(handle: "AsyncHandle[Any]", return_when: str) -> bool:

@@ -17,7 +17,7 @@ from ._process import (
     stop_supervisor,
     was_used,
 )
-from ._sync import RLock
+from ._sync import RLock, importing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,9 +180,10 @@ def _die_of_interrupt() -> None:
 def _after_fork() -> None:
     global _lock
     _lock = RLock()
+    importing.release()
     after_fork_in_child()
 
 
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=importing.acquire, after_in_parent=importing.release, after_in_child=_after_fork)

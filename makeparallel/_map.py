@@ -7,7 +7,7 @@ function with options of its own (a timeout) runs each item as a task of its own
 from contextvars import copy_context
 
 from ._config import check_count, check_seconds
-from ._core.entries import FAILED, SUCCEEDED, Terms
+from ._core.entries import FAILED, SUCCEEDED, Terms, drop_own_frame
 from ._core.gate import masked
 from ._core.waiting import await_outcome, deadline_after
 from ._core.worker import current_worker
@@ -137,9 +137,7 @@ def _run_chunk(function: "Callable[..., Any]", chunk: "list[tuple[Any, ...]]", s
         for arguments in chunk:
             results.append(function(*arguments))
     except BaseException as error:
-        trace = error.__traceback__
-        error.__traceback__ = None if trace is None else trace.tb_next
-        trace = None  # I5: it refers to this frame
+        drop_own_frame(error)
         raise _ItemError(start + len(results)) from error
     return results
 

@@ -68,8 +68,12 @@ def take_statistics(home: Scheduler) -> Statistics:
     started = sum(map(sum, left)) + sum(len(worker.stack) for worker in workers if not worker.abandoned)
     others = [*home.tallies.copy().values()]
     submitted = sum(tally.serial - tally.base for tally in (*home.roster[:], *others))
-    finished = succeeded + failed + cancelled + timed_out
-    unfinished = max(submitted - finished, 0)
+    started = min(started, submitted)  # a body that is just leaving counts twice for a moment
+    # A body that ends as it is cancelled may be counted for a moment, until its worker sees that (P1): then one
+    # finish is too many, and which one is not known yet.
+    excess = max(succeeded + failed + cancelled + timed_out - submitted, 0)
+    succeeded, failed = max(succeeded - excess, 0), failed - max(excess - succeeded, 0)
+    unfinished = submitted - (succeeded + failed + cancelled + timed_out)
     pending = min(max(submitted - started - unstarted, 0), unfinished)
     return Statistics(
         submitted=submitted,

@@ -92,9 +92,9 @@ class Supervisor:
         can_interrupt()  # it takes a while, the first time: now, rather than at the first deadline
         with self._lock:
             if self._thread is None and not self._stopping:
-                thread = new_thread(self._run, "makeparallel-supervisor")
-                self._thread = thread  # before the start: a break in it must not lead to a second one
                 try:
+                    thread = new_thread(self._run, "makeparallel-supervisor")
+                    self._thread = thread  # before the start: a break in it must not lead to a second one
                     thread.start()
                 except (RuntimeError, MemoryError) as error:
                     self._thread, problem = None, error

@@ -18,7 +18,9 @@ Assumes, of CPython (free-threaded 3.13 and later; with the GIL all of it holds 
       at its breaker: after a call, at a function's start, at a backward jump. `x.n += 1` on an int
       holds no such place, so one thread's own counter needs no lock against its own finalizers.
 - C5  A C function that calls a C function holds no such place either: `move` cannot be broken in two.
-- C6  `os.fork` stops all threads outside such locks: the child inherits none that is held.
+- C6  `os.fork` stops all threads outside such locks. But one that several threads were waiting for may have been
+      handed to one of them, which the child does not have: an object that threads contend for at a fork is
+      unusable in the child in about one of a thousand forks. So a forked child makes new ones where it can.
 - C7  A loop whose body ends with an `if` compiles to a backward jump that the exception table of an
       enclosing `try` does not cover, though a break can fall there. Where a `try` must see every break,
       its loops stand in functions of their own. (`tests/test_architecture.py` looks for such gaps.)
@@ -54,6 +56,7 @@ __all__ = [
     "count",
     "fence",
     "get_ident",
+    "importing",
     "move",
     "new_thread",
     "now",
@@ -153,19 +156,22 @@ def require_headroom() -> None:
 
 #: `PyThreadState_SetAsyncExc`, once somebody needed it: importing ctypes takes a while.
 _set_async_exc: "list[Callable[[int, int | None], int]]" = []
+#: Held while a thread of the library imports. A fork takes it: the child would inherit the module's lock for ever.
+importing = RLock()
 
 
 def can_interrupt() -> bool:
     """True if this interpreter can raise an exception in another thread; the first call may take 20 ms."""
     if not _set_async_exc:
-        try:
-            from ctypes import c_int, c_ulong, c_void_p, pythonapi
+        with importing:
+            try:
+                from ctypes import c_int, c_ulong, c_void_p, pythonapi
 
-            function = pythonapi.PyThreadState_SetAsyncExc
-        except (ImportError, AttributeError):  # another implementation of Python, or one without ctypes
-            return False
-        function.argtypes, function.restype = (c_ulong, c_void_p), c_int
-        _set_async_exc.append(function)
+                function = pythonapi.PyThreadState_SetAsyncExc
+            except (ImportError, AttributeError):  # another implementation of Python, or one without ctypes
+                return False
+            function.argtypes, function.restype = (c_ulong, c_void_p), c_int
+            _set_async_exc.append(function)
     return True
 
 
@@ -198,11 +204,12 @@ def prefer_prompt_wakeups() -> bool:
     nice = os.getpriority(os.PRIO_PROCESS, 0)  # of this thread
     if nice < 0:  # it has precedence, and the flag below would take that from threads that this one starts
         return False
-    try:
-        from ctypes import CDLL, c_char_p, c_long
-        from struct import pack
-    except ImportError:
-        return False
+    with importing:
+        try:
+            from ctypes import CDLL, c_char_p, c_long
+            from struct import pack
+        except ImportError:
+            return False
     # size, policy, flags (1: not for threads it starts), nice, priority, runtime (the slice), deadline, period
     attributes = pack("=IIQiIQQQ", 48, os.SCHED_OTHER, 1, nice, 0, _SLICE_NS, 0, 0)
     call = CDLL(None).syscall

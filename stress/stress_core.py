@@ -7,6 +7,8 @@ ways, sometimes while they still run. After it every handle has finished and agr
 ran twice (I2), every callback fired once (P7), `pool._check()` holds, and as many tasks as there are seats can meet
 (I3). A watchdog reports a hang with the round's seed and the pool's state. With `--jitter` every thread sleeps for a
 moment at that fraction of the library's lines, which widens every race there is.
+
+Stresses: I1, I2, I3, P2, P3, P6.
 """
 
 import gc

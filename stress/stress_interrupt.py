@@ -8,6 +8,8 @@ or a cancel. The interrupt's own constructor tells where it arrives: in the thre
 been finished from outside, while its gate was open or being closed; anything else is an escape. After each round
 every handle has finished, the counts agree, `pool._check()` holds, every seat works, no thread has died, no shielded
 block was cut short, no import lock is left behind, and the process has not grown.
+
+Stresses: I4, I8, P5.
 """
 
 import _imp

@@ -33,10 +33,15 @@ def prove_capacity(pool: mp.Pool, where: object) -> None:
     assert [None] * WORKERS == errors, f"a seat is lost after a break at {where}"
 
 
-def break_everywhere(pool: mp.Pool, prepare: Callable[[], Callable[[], object]]) -> int:
-    """Run what `prepare` returns with a break at each instruction; how many there were."""
+def break_everywhere(
+    pool: mp.Pool, prepare: Callable[[], Callable[[], object]], *, only_real_places: bool = False
+) -> int:
+    """Run what `prepare` returns with a break at each instruction; how many there were.
+
+    Where a `with lock` is involved, only where CPython can break: between its taking and its block it can't (C8).
+    """
     nth = 0
-    with Injector(interrupt) as injector:
+    with Injector(interrupt, only_real_places) as injector:
         while True:
             nth += 1
             call = prepare()
@@ -197,6 +202,49 @@ def test_break_in_as_completed_and_wait_loses_nothing() -> None:
 
     break_everywhere(pool, prepare_completed)
     break_everywhere(pool, prepare_wait)
+    finish(pool)
+
+
+#: Calls on a pool and a handle, whose task waits at a gate; each also undoes, or may do twice, what it does.
+OTHERS: dict[str, Callable[[mp.Pool, "mp.AsyncHandle[None]"], object]] = {
+    "resize": lambda pool, handle: (pool.resize(WORKERS + 1), pool.resize(WORKERS)),
+    "on_complete": lambda pool, handle: handle.on_complete(lambda result: None),
+    "on_error": lambda pool, handle: handle.on_error(lambda error: None),
+    "on_progress": lambda pool, handle: handle.on_progress(lambda fraction: None),
+    "metadata": lambda pool, handle: (handle.set_metadata("key", 1), handle.get_metadata("key")),
+    "wait": lambda pool, handle: handle.wait(0.0),
+    "facts": lambda pool, handle: (
+        pool.statistics(),
+        pool.get_active_task_count(),
+        handle.elapsed_time(),
+        repr(handle),
+    ),
+}
+
+
+@pytest.mark.proves("I1")
+@pytest.mark.parametrize("name", OTHERS)
+@in_own_thread
+def test_break_in_other_calls_loses_nothing(name: str) -> None:
+    """Every other call that changes something or asks for something may be broken anywhere."""
+    pool = mp.Pool(WORKERS)
+    gates = []
+
+    def prepare() -> Callable[[], object]:
+        gates.append(threading.Lock())
+        gates[-1].acquire()
+        handle = pool.submit(gates[-1].acquire, True, 20.0)
+
+        def call() -> None:
+            try:
+                OTHERS[name](pool, handle)  # type: ignore[arg-type]
+            finally:
+                gates[-1].release()
+
+        return call
+
+    assert break_everywhere(pool, prepare, only_real_places=True) > 5
+    assert pool.resize(WORKERS) is None  # type: ignore[func-returns-value]  # a break may have left the other size
     finish(pool)
 
 

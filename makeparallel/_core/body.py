@@ -12,7 +12,7 @@ See: README.md, P1 and P5.
 
 from .._errors import TaskInterrupt
 from .._sync import now
-from .entries import FAILED, GIVEN_UP, SUCCEEDED, TIMED_OUT, Failure
+from .entries import FAILED, GIVEN_UP, SUCCEEDED, TIMED_OUT, Failure, drop_own_frame
 from .gate import calm, deliver, forget
 
 TYPE_CHECKING = False
@@ -88,9 +88,7 @@ def _begin(task: "Task", terms: "Terms", worker: "Worker") -> bool:
 def _failure(task: "Task", error: BaseException | None) -> Failure:
     """Wrap what the body raised; None if an interrupt hid that. Then the task is finished, and nobody sees this."""
     error = error or BaseException("an interrupt hid it")
-    trace = error.__traceback__
-    if trace is not None:
-        error.__traceback__ = trace.tb_next  # the user's frames, without the one of `run_body`
+    drop_own_frame(error)
     return Failure(task, error)
 
 

@@ -12,12 +12,15 @@ from .._sync import Bell
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from .task import Task
     from .worker import Worker
 
 SUCCEEDED, FAILED, CANCELLED, TIMED_OUT = 1, 2, 3, 4
 STATE_NAMES = {SUCCEEDED: "succeeded", FAILED: "failed", CANCELLED: "cancelled", TIMED_OUT: "timed out"}
+
+_traceback: "Any" = BaseException.__dict__["__traceback__"]
 
 #: Where a worker counts bodies that it has not left, and that nobody waits for any more.
 GIVEN_UP = 3
@@ -73,6 +76,16 @@ class Failure:
         if not self.seen:
             # I9: this is a finalizer, so it only queues the error; a worker logs it.
             self.home.report_unseen(self.name, self.task_id, self.error)
+
+
+def drop_own_frame(error: BaseException) -> None:
+    """Leave the user's frames in the traceback, without the one of the library that called them.
+
+    By the base class, since a user's class may forbid the assignment, or make it run code: a frozen dataclass.
+    """
+    trace = _traceback.__get__(error)
+    if trace is not None:
+        BaseException.with_traceback(error, trace.tb_next)
 
 
 class Terms:

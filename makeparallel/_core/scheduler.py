@@ -201,7 +201,7 @@ class Scheduler:
                 return  # it looks once more before it ends
             try:  # P7: not in the calling thread, which may be the supervisor, or in a finalizer
                 new_thread(self.drain.sweep, f"{self.prefix}-late").start()
-            except RuntimeError:  # the interpreter is ending: here or never
+            except (RuntimeError, MemoryError):  # the interpreter is ending, or there is no room: here or never
                 if get_ident() not in UNFIT:
                     self.drain.sweep()
 
@@ -236,8 +236,10 @@ class Scheduler:
     def forget_parent(self) -> None:
         """In a forked child: nothing of the parent's runs here, and its handles say so."""
         self.state = FORKED
-        for queue in (self.injector, self.idle, *(seat.local for seat in self.seats)):
-            queue.clear()
+        # New ones: the lock of an old one may have been on its way to a thread that is not here (C6).
+        self.injector, self.idle, self.tallies = Queue(), Queue(), {}
+        for seat in self.seats:
+            seat.local = Queue()
 
     def note_dead(self, local: "Queue[Any] | None") -> None:
         """A task was run inline while its entry stands in the middle of a queue: tidy up now and then.

@@ -145,17 +145,21 @@ class Drain:
         seat = None if worker is None else leave_seat(worker)
         try:
             self.check()  # our coming may have been what another caller waits for
-            while not self.is_drained():
-                self._home.before_wait()
-                remaining = None if deadline is None else deadline - now()
-                if remaining is not None and remaining <= 0:
-                    return False
-                wait_for_bell(worker, drained, remaining)
-            return True
+            return self._wait_until_drained(worker, drained, deadline)
         finally:
             self._waiting.remove(drained)
             if worker is not None:
                 retake_seat(worker, seat)
+
+    def _wait_until_drained(self, worker: Worker | None, drained: Bell, deadline: float | None) -> bool:
+        """The loop of `_wait`: C7."""
+        while not self.is_drained():
+            self._home.before_wait()
+            remaining = None if deadline is None else deadline - now()
+            if remaining is not None and remaining <= 0:
+                return False
+            wait_for_bell(worker, drained, remaining)
+        return True
 
     def _exempt(self) -> list[Worker]:
         """The workers whose tasks are not waited for: callers of shutdown, and who waits for those."""

@@ -32,9 +32,8 @@ def staff(home: "Scheduler", opening: Opening) -> None:
         home.started = True
         home.on_start()
     worker = _record(home)
-    thread = new_thread(worker.main, f"{home.prefix}-{opening.index}", opening)
     try:
-        thread.start()
+        new_thread(worker.main, f"{home.prefix}-{opening.index}", opening).start()
     except RecursionError:
         raise  # the thread may be running: its record is its own; `wake_one` announces the opening again
     except (RuntimeError, MemoryError) as error:
@@ -67,25 +66,30 @@ def _work_here(home: "Scheduler", opening: Opening) -> None:
     worker = _record(home)
     worker.thread = None
     worker.ident = ident
-    seat = opening.seat
     WORKERS[ident] = worker
     try:
-        while opening.take(worker):
-            _run_all(worker, seat)
-            if worker.seat is not seat:
-                break  # a body lent it, and a thread was to be had after all
-            worker.get_up()
-            opening = Opening(seat)
-            home.idle.appendleft(opening)
-            # I3: look again after announcing
-            if not home.has_work() or not withdraw(home, opening):
-                break
+        _work_while_there_is(home, worker, opening)
     finally:
         if before is None:
             del WORKERS[ident]
         else:
             WORKERS[ident] = before
         worker_ended(home, worker)
+
+
+def _work_while_there_is(home: "Scheduler", worker: Worker, opening: Opening) -> None:
+    """The loop of `_work_here`: C7."""
+    seat = opening.seat
+    while opening.take(worker):
+        _run_all(worker, seat)
+        if worker.seat is not seat:
+            break  # a body lent it, and a thread was to be had after all
+        worker.get_up()
+        opening = Opening(seat)
+        home.idle.appendleft(opening)
+        # I3: look again after announcing
+        if not home.has_work() or not withdraw(home, opening):
+            break
 
 
 def _run_all(worker: Worker, seat: Seat) -> None:
@@ -147,7 +151,7 @@ def replace_abandoned(home: "Scheduler", seat: Seat | None, outcomes: "list[tupl
 def resize(home: "Scheduler", workers: int) -> None:
     """Change the number of seats; what is queued at a removed one goes to the injector."""
     with home.lock:
-        staying = [seat for seat in home.seats if not seat.closing]
+        staying = [*filter(_stays, home.seats)]  # C7: no loop with an `if` stands in a `with`
         home.bench_limit = workers + 4
         index = max(seat.index for seat in home.seats) + 1
         added = tuple(Seat(index + step) for step in range(workers - len(staying)))
@@ -161,12 +165,26 @@ def resize(home: "Scheduler", workers: int) -> None:
     fence(home.idle)  # P2: who leaves a seat from here on sees that it is closing
     openings = [entry for entry in snapshot(home.idle) if isinstance(entry, Opening) and entry.seat.closing]
     for opening in openings:
-        if withdraw(home, opening):
-            remove_seat(home, opening.seat)
+        _take_away(home, opening)
     for seat in removed:
         seat.bell.ring()  # a worker that sleeps there gets up
     home.clog_or_unclog()  # the limit on abandoned threads follows the size
     home.alarm()
+
+
+def _take_away(home: "Scheduler", opening: Opening) -> None:
+    try:
+        if withdraw(home, opening):
+            remove_seat(home, opening.seat)
+    except BaseException:
+        # A break: it may be withdrawn, and then nobody else would remove the seat. If it is not, whoever takes it
+        # sits on a seat that is gone, gets up at once, and removes it a second time.
+        remove_seat(home, opening.seat)
+        raise
+
+
+def _stays(seat: Seat) -> bool:
+    return not seat.closing
 
 
 def remove_seat(home: "Scheduler", seat: Seat) -> None:

@@ -242,10 +242,11 @@ class Task:
             pass
 
     def _claimant(self) -> "Worker | None":
-        """The worker that runs, or ran, the body."""
+        """The worker that runs the body of this unfinished task."""
+        claimant = None
         for entry in self._ledger[:]:
             if type(entry) is tuple:
                 return None
-            if isinstance(entry, Claimant):
-                return entry  # type: ignore[return-value]  # the core's only Claimant is Worker
-        return None
+            if claimant is None and isinstance(entry, Claimant):
+                claimant = entry
+        return claimant  # type: ignore[return-value]  # the core's only Claimant is Worker

@@ -16,9 +16,9 @@ from .._sync import Bell, get_ident, now
 from .body import run_body
 from .entries import Waiter
 from .gate import WORKERS, close, is_interruptible, leave_body, open_again
-from .idle import leave_seat, retake_seat
+from .idle import FORKED, leave_seat, retake_seat
 from .task import Task
-from .worker import FOLLOWED, Worker
+from .worker import FOLLOWED, Worker, all_lead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,9 +123,7 @@ def _refuse_cycle(worker: Worker, tasks: "Collection[Task]") -> None:
     if len(tasks) >= FOLLOWED:
         return
     awaited = list(tasks)
-    runners = [task._claimant() for task in awaited]
-    seen: list[Worker] = []
-    if all(runner is not None and runner.leads_to([worker], seen) for runner in runners):
+    if all_lead(awaited, [worker], []):
         names = [f"{task._label!r} (id {task.get_task_id()})" for task in awaited[:3]]
         mine = "".join(f"task {task._label!r} (id {task.get_task_id()}) waits for " for task in worker.stack[-1:])
         raise RuntimeError(
@@ -140,7 +138,7 @@ def _may_run_inline(worker: Worker, task: Task) -> bool:
     Nor one with a timeout, or for one with a timeout: at the deadline the waiting body goes on, or leaves, whatever
     code the task sits in.
     """
-    if worker.abandoned or task._home is not worker.home or _is_timed(task):
+    if worker.abandoned or task._home is not worker.home or _is_timed(task) or task._home.state == FORKED:
         return False
     return not (worker.stack and _is_timed(worker.stack[-1])) and _has_room()
 

@@ -105,13 +105,17 @@ class Worker(Tally, Claimant):
         self.thread = thread_module.current_thread()
         WORKERS[ident] = self
         try:
-            while opening is not None:
-                if opening.take(self):
-                    self.work()
-                opening = self._rest()
+            self._live(opening)
         finally:
             del WORKERS[ident]
             self.home.worker_ended(self)
+
+    def _live(self, opening: Opening | None) -> None:
+        """The loop of `main`: C7."""
+        while opening is not None:
+            if opening.take(self):
+                self.work()
+            opening = self._rest()
 
     def work(self) -> None:
         """Find tasks and run them while the seat is ours."""
@@ -221,9 +225,7 @@ class Worker(Tally, Claimant):
         seen.append(self)
         if len(waits[0]) >= FOLLOWED:
             return False
-        # list(): one locked operation, also on the dict that a wait for many changes (C1)
-        runners = [task._claimant() for task in list(waits[0])]
-        return bool(runners) and all(runner is not None and runner.leads_to(goals, seen) for runner in runners)
+        return all_lead(list(waits[0]), goals, seen)  # list(): one locked operation, also on a dict that changes (C1)
 
     def unqueue(self, task: Task) -> None:
         """Take a task that was claimed inline off our own deque, where it usually is the newest."""
@@ -242,6 +244,17 @@ class Worker(Tally, Claimant):
             except IndexError:
                 return
         self.home.note_dead(local)
+
+
+def all_lead(tasks: "list[Task]", goals: "list[Worker]", seen: "list[Worker]") -> bool:
+    """True if none of `tasks` can go on before a task of one of `goals` does.
+
+    The look at what a worker waits for comes between two looks at who runs the task: if it is still unfinished at the
+    second, then it was on that worker's stack at the first, and that wait is in its way.
+    """
+    runners = [task._claimant() for task in tasks]
+    leads = all(runner is not None and runner.leads_to(goals, seen) for runner in runners)
+    return bool(tasks) and leads and runners == [task._claimant() for task in tasks]
 
 
 def next_tally() -> int:

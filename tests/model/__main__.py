@@ -5,7 +5,8 @@ In tests/:
     python -m model                                   all of them, in one process for each CPU
     python -m model NAME ...                          these
     python -m model NAME --replay NUMBER [--stale]    one schedule, step by step
-    python -m model --json FILE                       also writes what was explored
+    python -m model --mutants                         all mutants instead, and which schedule finds each out
+    python -m model --json FILE                       also writes what was found
 """
 
 import argparse
@@ -18,6 +19,7 @@ import time
 from typing import Any
 
 from .load import load
+from .mutants import MUTANTS
 from .runner import explore, tell, variants
 from .scenarios import SCENARIOS
 
@@ -27,6 +29,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--replay", type=int, metavar="NUMBER")
     parser.add_argument("--stale", action="store_true", help="with --replay: the schedules with stale reads")
+    parser.add_argument("--mutants", action="store_true")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -40,6 +43,8 @@ def main() -> int:
         return 0
     if options.one:
         return explore_one(options.names[0], stale=options.stale)
+    if options.mutants:
+        return kill_all(options.json)
     return explore_all(options.names or list(SCENARIOS), options.json)
 
 
@@ -55,6 +60,28 @@ def explore_one(name: str, *, stale: bool) -> int:
     seconds = time.monotonic() - start
     print(json.dumps({"scenario": name, "stale": stale, **facts, "complete": report.is_complete, "seconds": seconds}))
     return 0
+
+
+def kill_all(file: str | None) -> int:
+    """Have each mutant found out."""
+    results = []
+    for mutant in MUTANTS:
+        number = 0
+        try:
+            explore(mutant.scenario, load("mutant", mutant.edits), stale=mutant.stale)
+        except AssertionError as error:
+            number = int(str(error).split()[1])  # "schedule 12 of ..."
+        print(
+            f"{f'schedule {number}' if number else 'SURVIVES':<14} {mutant.scenario:<40} {mutant.label}: {mutant.name}",
+            flush=True,
+        )
+        results.append({"name": mutant.name, "label": mutant.label, "scenario": mutant.scenario, "schedule": number})
+    survivors = sum(not result["schedule"] for result in results)
+    print(f"{len(results)} mutants, {survivors} survive")
+    if file:
+        with open(file, "w", encoding="utf-8") as target:
+            json.dump(results, target, indent=1)
+    return 1 if survivors else 0
 
 
 def explore_all(names: list[str], file: str | None) -> int:

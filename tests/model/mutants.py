@@ -267,6 +267,22 @@ MUTANTS = [
         "        finally:\n            pass\n        return outcome\n    finally:",
         "interrupt_against_a_wait",
     ),
+    _mutant(
+        "who ran a finished task is taken for who runs it",
+        "P4",
+        "task",
+        "            if type(entry) is tuple:\n                return None\n            if claimant is None",
+        "            if claimant is None",
+        "a_chain_of_waits",
+    ),
+    _mutant(
+        "who runs a task is not looked at again",
+        "P4",
+        "worker",
+        "leads and runners == [task._claimant() for task in tasks]",
+        "leads",
+        "a_chain_of_waits",
+    ),
     # --- P5, I4
     _mutant(
         "a sender does not look at the gate",
