@@ -31,7 +31,7 @@ Handle = mp.AsyncHandle[Any]
 #: What an operation may raise while others cancel, time out, shut down.
 EXPECTED = (mp.TaskError, mp.PoolShutdownError, mp.PoolFullError, TimeoutError, ValueError)
 #: A run so long, in seconds, must have seen everything that its program is about.
-LONG = 5.0
+LONG = 10.0
 
 PACKAGE = os.path.dirname(mp.__file__)
 
