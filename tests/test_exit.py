@@ -211,23 +211,26 @@ def test_fork_inside_a_task_retires_the_childs_worker() -> None:
     """The child goes on in the body; what was queued in the parent runs there only."""
     result = run(
         """
+        write = mp.parallel(lambda: os.write(out, b"x"))
         def split():
+            own = [write() for _ in range(3)]  # in the deque of this worker's seat
             pid = os.fork()
             if pid:
                 os.waitpid(pid, 0)
-            return pid
+            else:
+                atexit.register(time.sleep, 0.2)  # the child's worker has time to run what it should not
+            return own
         mp.configure(workers=1)
         out = os.dup(1)
         handle = mp.parallel(split)()
-        others = [mp.parallel(lambda: os.write(out, b"x"))() for _ in range(3)]
-        handle.get(30)
-        mp.gather(others)
+        others = [write() for _ in range(3)]  # in the injector
+        mp.gather(handle.get(30) + others)
         """,
         "-W",
         "ignore::DeprecationWarning",
         COVERAGE_PROCESS_CONFIG="",  # coverage's own thread-local state does not survive the fork
     )
-    assert ("xxx", "", 0) == (result.stdout, result.stderr, result.returncode)
+    assert ("xxxxxx", "", 0) == (result.stdout, result.stderr, result.returncode)
 
 
 def test_warning_names_the_reason_and_the_users_line_when_the_gil_is_on() -> None:

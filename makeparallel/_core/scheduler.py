@@ -240,6 +240,10 @@ class Scheduler:
         self.injector, self.idle, self.tallies = Queue(), Queue(), {}
         for seat in self.seats:
             seat.local = Queue()
+        worker = WORKERS.get(get_ident())
+        if worker is not None and worker.home is self:
+            # A body forked: when it ends, its worker must not go on with the deque that it sits at.
+            worker.seat = worker.local = None
 
     def note_dead(self, local: "Queue[Any] | None") -> None:
         """A task was run inline while its entry stands in the middle of a queue: tidy up now and then.
