@@ -81,3 +81,38 @@ class ProgressCallback(Watcher):
             shielded(self._context.copy().run, self._callback, fraction)
         except BaseException as error:
             _survive(error, "a progress callback of task %r (id %s) raised", task._label, task.get_task_id())
+
+
+def add_progress(task: Task, mine: ProgressCallback) -> None:
+    """Register a callback; it is called at once with the last report before it."""
+    task._ledger.append(mine)
+    last = None
+    for entry in task._ledger[:]:  # P1: reports before our entry are ours to replay, later ones their sender's
+        if entry is mine:
+            break
+        if isinstance(entry, Report):
+            last = entry
+    mine.lasting = False
+    # Who settles after this look sees the line above, since the list's lock orders the two (C1): it takes it out.
+    if task._outcome() is not None:
+        task._unwatch(mine)
+    if last is not None:
+        mine.call(last.fraction, task)
+
+
+def report(task: Task, fraction: float) -> None:
+    """Note a fraction, and call the callbacks registered before it."""
+    mine = Report(fraction)
+    task._ledger.append(mine)
+    callbacks, old = [], []
+    for entry in task._ledger[:]:
+        if entry is mine:
+            break
+        if isinstance(entry, ProgressCallback):
+            callbacks.append(entry)
+        elif isinstance(entry, Report):
+            old.append(entry)
+    for entry in old:
+        task._unwatch(entry)
+    for callback in callbacks:
+        callback.call(fraction, task)

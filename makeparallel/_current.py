@@ -4,6 +4,7 @@ Each does something sensible outside a task too, and its docstring says what.
 Thread-safety: each call concerns the task that runs in the calling thread.
 """
 
+from ._callbacks import report
 from ._config import check_fraction, check_sleep
 from ._core.entries import CANCELLED, TIMED_OUT
 from ._core.gate import close, leave_body, masked, open_again
@@ -93,7 +94,7 @@ def report_progress(fraction: float) -> None:
     handle = current_handle()
     if handle is None:
         raise RuntimeError("report_progress() was called outside a task; only a running task has progress")
-    masked(handle._report, checked)
+    masked(report, handle, checked)
 
 
 class shield:  # noqa: N801  # reads as a statement: with mp.shield():

@@ -5,7 +5,7 @@ Guarantees: a handle never refers to the arguments of a task that has begun; eve
 Thread-safety: every method is internally synchronized, through the ledger of the task (P1).
 """
 
-from ._callbacks import Callback, ProgressCallback, Report
+from ._callbacks import Callback, ProgressCallback, Report, add_progress
 from ._config import check_seconds
 from ._core.entries import CANCELLED, FAILED, STATE_NAMES, SUCCEEDED, TIMED_OUT, Claimant, Failure
 from ._core.gate import masked
@@ -260,44 +260,12 @@ class AsyncHandle[R](Task):
         Raises:
             TypeError: `callback` is not callable.
         """
-        masked(self._add_progress, ProgressCallback(callback))
-
-    def _add_progress(self, mine: ProgressCallback) -> None:
-        self._ledger.append(mine)
-        last = None
-        for entry in self._ledger[:]:  # P1: reports before our entry are ours to replay, later ones their sender's
-            if entry is mine:
-                break
-            if isinstance(entry, Report):
-                last = entry
-        mine.lasting = False
-        # Who settles after this look sees the line above, since the list's lock orders the two (C1): it takes it out.
-        if self._outcome() is not None:
-            self._unwatch(mine)
-        if last is not None:
-            mine.call(last.fraction, self)
+        masked(add_progress, self, ProgressCallback(callback))
 
     def _add(self, callback: "Callback") -> None:
         if self._watch(callback) is not None:
             callback.fire(self)
             self._unwatch(callback)
-
-    def _report(self, fraction: float) -> None:
-        """Note a fraction, and call the callbacks registered before it."""
-        report = Report(fraction)
-        self._ledger.append(report)
-        callbacks, old = [], []
-        for entry in self._ledger[:]:
-            if entry is report:
-                break
-            if isinstance(entry, ProgressCallback):
-                callbacks.append(entry)
-            elif isinstance(entry, Report):
-                old.append(entry)
-        for entry in old:
-            self._unwatch(entry)
-        for callback in callbacks:
-            callback.call(fraction, self)
 
     # --- errors ----------------------------------------------------------------------------------
 

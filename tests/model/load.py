@@ -26,7 +26,7 @@ MODULES = [
     *(f"_core.{name}" for name in (
         "entries", "gate", "body", "task", "idle", "worker", "waiting", "room", "staff", "shutdown", "scheduler",
     )),
-    "_interrupt", "_supervisor", "_stats", "_diagnosis",
+    "_callbacks", "_interrupt", "_supervisor", "_stats", "_diagnosis",
 ]  # fmt: skip
 #: What is taken as it is: it shares nothing between threads.
 AS_IT_IS = ("_errors", "_log", "_imports", "_tracers")

@@ -91,6 +91,22 @@ MUTANTS = [
         "",
         "claim_against_cancel",
     ),
+    _mutant(
+        "the end takes a progress callback out before it has looked",
+        "P7",
+        "_callbacks",
+        "        self.lasting = True\n",
+        "        self.lasting = False\n",
+        "progress_callback_against_the_end",
+    ),
+    _mutant(
+        "who registers a progress callback late leaves it there",
+        "P1",
+        "_callbacks",
+        "    if task._outcome() is not None:\n        task._unwatch(mine)\n",
+        "",
+        "progress_callback_against_the_end",
+    ),
     # --- P2, I3
     _mutant(
         "a worker sleeps without a second look",

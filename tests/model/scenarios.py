@@ -28,6 +28,7 @@ class World:
         self.runs: list[Any] = []
         self.tasks: list[Any] = []
         self.refused = 0
+        self.told: list[str] = []
 
     def task(self, body: Callable[[], Any] | None = None, timeout: float | None = None, **terms: Any) -> Any:
         """A task that is not submitted yet."""
@@ -100,6 +101,13 @@ class World:
             self.home.worker_ended(worker)
 
         return loop
+
+    def wait_or_be_told(self, number: int) -> None:
+        """Wait for the task of that number, unless that is refused as a deadlock."""
+        try:
+            self.wait(self.tasks[number])
+        except RuntimeError as error:
+            self.told.append(str(error))
 
     def wait(self, task: Any) -> None:
         check(self.core.waiting.await_outcome(task, None) is not None, "a wait without a result")
@@ -207,6 +215,31 @@ def settle_against_get(core: Core, engine: Engine) -> AtEnd:
     engine.thread("first", lambda: world.wait(task))
     engine.thread("second", lambda: world.wait(task))
     return lambda: world.at_rest(idle=False)
+
+
+@scenario("P1", "P7", bound=3)
+def progress_callback_against_the_end(core: Core, engine: Engine) -> AtEnd:
+    """A progress callback is registered while the body reports, and ends: it is told each report once, from some on."""
+    world = World(core, engine)
+    worker = world.worker()
+    calls: list[float] = []
+    task = None
+
+    def body() -> None:
+        for fraction in (0.25, 0.75):
+            core._callbacks.report(task, fraction)
+
+    task = world.queued(world.task(body))
+    mine = core._callbacks.ProgressCallback(calls.append)
+    engine.thread("worker", world.as_worker(worker, lambda: task.run_on(worker)))
+    engine.thread("user", lambda: core._callbacks.add_progress(task, mine))
+
+    def at_end() -> None:
+        world.at_rest(idle=False)
+        check(sorted(calls) in ([0.25, 0.75], [0.75]), f"it was told {calls}")
+        check(mine not in list.__iter__(task._ledger), "it stays in the ledger")
+
+    return at_end
 
 
 # --- P2 -----------------------------------------------------------------------------------------------
@@ -377,16 +410,9 @@ def a_cycle_of_waits(core: Core, engine: Engine) -> AtEnd:
     """Two bodies wait for each other: at least one is told, and both end."""
     world = World(core, engine, seats=2)
     first, second = world.worker(), world.worker()
-    told: list[str] = []
-
-    def wait_for(number: int) -> None:
-        try:
-            world.wait(world.tasks[number])
-        except RuntimeError as error:
-            told.append(str(error))
-
-    one = world.queued(world.task(partial(wait_for, 1), timeout=1000.0))
-    other = world.queued(world.task(partial(wait_for, 0), timeout=1000.0))
+    told = world.told
+    one = world.queued(world.task(partial(world.wait_or_be_told, 1), timeout=1000.0))
+    other = world.queued(world.task(partial(world.wait_or_be_told, 0), timeout=1000.0))
     engine.thread("first", world.as_worker(first, lambda: one.run_on(first)))
     engine.thread("second", world.as_worker(second, lambda: other.run_on(second)))
 
@@ -403,17 +429,12 @@ def a_chain_of_waits(core: Core, engine: Engine) -> AtEnd:
     """A body waits for one that waits for a task which the first one's worker has run before: that is no cycle."""
     world = World(core, engine, seats=2)
     first, second = world.worker(), world.worker()
-    told: list[str] = []
-
-    def wait_for(number: int) -> None:
-        try:
-            world.wait(world.tasks[number])
-        except RuntimeError as error:
-            told.append(str(error))
-
+    told = world.told
     early = world.queued(world.task())
-    middle = world.queued(world.task(partial(wait_for, 0), timeout=1000.0))  # with a timeout it runs nothing inline
-    late = world.queued(world.task(partial(wait_for, 1), timeout=1000.0))
+    middle = world.queued(
+        world.task(partial(world.wait_or_be_told, 0), timeout=1000.0)
+    )  # with a timeout it runs nothing inline
+    late = world.queued(world.task(partial(world.wait_or_be_told, 1), timeout=1000.0))
 
     def run_two() -> None:
         early.run_on(first)
