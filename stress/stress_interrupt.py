@@ -181,11 +181,13 @@ class Program:
         return 1
 
     def allocate(self, rng: Random) -> None:
-        """Make objects, with cycles for the collector."""
+        """Make objects, now and then with a cycle: if all had one, what waits for the collector would hide a leak."""
         kept: list[Any] = []
         while True:
-            kept.append({"self": kept, "text": str(len(kept)), "parts": [len(kept)] * 5})
+            kept.append({"text": str(len(kept)), "parts": [len(kept)] * 5})
             if len(kept) > 200:
+                if rng.random() < 0.01:
+                    kept.append(kept)
                 kept = []
 
     def clean_up(self, rng: Random) -> None:
