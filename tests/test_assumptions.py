@@ -57,6 +57,7 @@ def test_import_system_has_other_locks() -> None:
     assert "name" in bootstrap._find_and_load.__code__.co_varnames  # type: ignore[attr-defined]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.thread_unsafe(reason="sends exceptions to threads that it starts")
 def test_interrupt_is_made_elsewhere_than_where_it_arrives() -> None:
     """CPython makes the instance in the interrupted thread, and its constructor sees the interrupted frame."""
@@ -88,6 +89,7 @@ def test_interrupt_is_made_elsewhere_than_where_it_arrives() -> None:
     assert seen in ([(ident, "body")], [(ident, "set")], [(ident, "__exit__")], [(ident, "notify_all")])
 
 
+@pytest.mark.unmeasured
 @pytest.mark.thread_unsafe(reason="sends exceptions to its own thread")
 def test_interrupt_that_was_taken_back_arrives() -> None:
     """NULL takes back what is pending (C8); sent by the thread to itself, it arrives at the end of the call."""
@@ -478,6 +480,7 @@ def under_fire(body: "Callable[[], None]", check: "Callable[[], None]", seconds:
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 @pytest.mark.thread_unsafe(reason="sends exceptions to threads that it starts")
 @pytest.mark.parametrize("kind", [list, deque])
 def test_move_drops_what_it_has_in_hand(kind: "type[Any]") -> None:
@@ -499,6 +502,7 @@ def test_move_drops_what_it_has_in_hand(kind: "type[Any]") -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.unmeasured
 @pytest.mark.thread_unsafe(reason="sends exceptions to threads that it starts")
 def test_lock_is_taken_and_not_given_back() -> None:
     """C8: no exception falls between taking a lock in a `with` and being in its block."""
@@ -514,6 +518,7 @@ def test_lock_is_taken_and_not_given_back() -> None:
     assert 20 <= under_fire(take, check)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.thread_unsafe(reason="sends exceptions to threads that it starts")
 def test_exception_that_was_replaced_arrives() -> None:
     """C8: the last one sent replaces what is pending, and arrives at the start of the next function."""
