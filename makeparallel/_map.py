@@ -1,38 +1,30 @@
 """`parallel_map`: a function over all items, results in order.
 
-Items are run in chunks, several per worker, so that an item costs far less than a task. A decorated
-function with options of its own (a timeout) runs each item as a task of its own.
+Workers take blocks of items that last about a millisecond (`_blocks`), so that an item costs far less than a task. A
+decorated function with a timeout of its own runs each item as a task of its own.
 """
 
 from contextvars import copy_context
 
+from ._blocks import Blocks, Call, cancel_all, failure, with_index
+from ._combinators import Collector
 from ._config import check_count, check_seconds
-from ._core.entries import FAILED, SUCCEEDED, Terms, drop_own_frame
+from ._core.entries import SUCCEEDED
 from ._core.gate import masked
-from ._core.waiting import await_outcome, deadline_after
-from ._core.worker import current_worker
+from ._core.waiting import await_outcome, deadline_after, try_inline
 from ._decorator import ParallelFunction, caller_line
 from ._default import default_pool
-from ._errors import TaskError, later, text_of
+from ._errors import later
 from ._functions import Decorated, check_function, function_name, unwrap
-from ._handle import AsyncHandle
 from ._pool import Pool
 from ._sync import now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
-#: Chunks per worker, if none is given: enough to even out unequal items, few enough to cost little.
-CHUNKS_PER_WORKER = 16
-
-
-class _ItemError(BaseException):
-    """Carries the index of the failing item out of its chunk."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
+    from ._handle import AsyncHandle
 
 
 def parallel_map(
@@ -69,77 +61,108 @@ def parallel_map(
 
     Thread-safety: reentrant.
     """
+    call, iterators = prepare(func, iterables, progress, pool, "parallel_map")
+    size = check_count(chunksize, "chunksize", "a chosen one")
+    seconds = check_seconds(timeout, "timeout")
+    deadline = deadline_after(seconds)
+    items: Sequence[Any]
+    if type(iterables[0]) in (range, tuple) and not call.several:
+        items = iterables[0]  # type: ignore[assignment]  # they can't change, and a range makes its numbers where they are used
+    else:
+        items = list(zip(*iterators, strict=False) if call.several else iterators[0])
+    try:
+        if call.timeout is None:
+            return _run_blocks(call, items, size, deadline, seconds)
+        return _run_each(call, items, deadline, seconds)
+    finally:
+        call = iterators = items = iterables = None  # type: ignore[assignment]  # I5: see run_body
+
+
+def prepare(
+    func: "Callable[..., Any]", iterables: "tuple[Iterable[Any], ...]", progress: bool, pool: Pool | None, caller: str
+) -> "tuple[Call, list[Iterator[Any]]]":
+    """Check what all maps are given; what to call for each item, and what to read the items from.
+
+    Raises:
+        TypeError, NotImplementedError: see `parallel_map`.
+    """
     if not isinstance(func, Decorated):
-        check_function(func)
+        check_function(func, caller)
     if not iterables:
-        raise TypeError("parallel_map() needs at least one iterable after the function")
+        raise TypeError(f"{caller}() needs at least one iterable after the function")
     if not isinstance(progress, bool):
         raise TypeError(f"progress={progress!r}: must be True or False")
     if progress:
         raise later("progress=")
     if pool is not None and not isinstance(pool, Pool):
         raise TypeError(f"pool={pool!r}: must be a makeparallel.Pool or None, not {type(pool).__name__}")
-    size = check_count(chunksize, "chunksize", "a chosen one")
-    seconds = check_seconds(timeout, "timeout")
-    deadline = deadline_after(seconds)
-    items = list(zip(*(_iterator(iterable, place) for place, iterable in enumerate(iterables, 1)), strict=False))
-    label, own_timeout, interrupt = function_name(func), None, True
+    iterators = [_iterator(iterable, place, caller) for place, iterable in enumerate(iterables, 1)]
+    label, timeout, interrupt = function_name(func), None, True
     if isinstance(func, ParallelFunction):
-        label, own_timeout, interrupt = func._label, func._timeout, func._interrupt
+        label, timeout, interrupt = func._label, func._timeout, func._interrupt
         pool = pool or func._pool
-    home = pool or default_pool()
-    if own_timeout is not None:
-        size = 1
-    elif size is None:
-        size = max(1, -(-len(items) // (len(home._scheduler.seats) * CHUNKS_PER_WORKER)))
-    origin = _origin()
-    worker = current_worker()
-    owner = None if worker is None else worker.stack[-1]
-    function = unwrap(func)
-    handles: list[AsyncHandle[Any]] = []
-    try:
-        for start in range(0, len(items), size):
-            chunk = items[start : start + size]
-            handle: AsyncHandle[Any] = AsyncHandle.make(copy_context(), _run_chunk, (function, chunk, start), {}, label)  # type: ignore[assignment]
-            handle._terms = Terms(own_timeout, interrupt)
-            handle._terms.origin = origin
-            handle._terms.owner = owner
-            handles.append(handle)
-            home._scheduler.submit(handle, deadline)
-        del items
-        return _collect(handles, deadline, seconds)
-    except BaseException:
-        masked(_cancel_all, handles)
-        raise
-    finally:
-        handles = worker = owner = None  # type: ignore[assignment]  # I5: see run_body
+    home = (pool or default_pool())._scheduler
+    call = Call(unwrap(func), len(iterables) > 1, home, copy_context(), label, timeout, interrupt, _origin())
+    return call, iterators
 
 
-def _iterator(iterable: "Iterable[Any]", place: int) -> "Iterator[Any]":
+def _iterator(iterable: "Iterable[Any]", place: int, caller: str) -> "Iterator[Any]":
     try:
         return iter(iterable)
     except TypeError:
-        raise TypeError(f"parallel_map(): argument {place} after the function, {iterable!r}, is not iterable") from None
+        raise TypeError(f"{caller}(): argument {place} after the function, {iterable!r}, is not iterable") from None
 
 
-def _cancel_all(handles: "list[AsyncHandle[Any]]") -> None:
-    for handle in handles:
-        if handle._number:  # it was submitted
-            handle.cancel()
-            outcome = handle._outcome()
-            if outcome is not None and outcome[0] == FAILED:
-                outcome[1].seen = True  # the caller is told of the first error only
-
-
-def _run_chunk(function: "Callable[..., Any]", chunk: "list[tuple[Any, ...]]", start: int) -> "list[Any]":
-    results: list[Any] = []
+def _run_blocks(
+    call: Call, items: "Sequence[Any]", size: int | None, deadline: float | None, seconds: float | None
+) -> "list[Any]":
+    """Have workers run the items in blocks, this one too if the call comes from a task."""
+    collector = Collector()
+    blocks = Blocks(call, items, size, collector)
     try:
-        for arguments in chunk:
-            results.append(function(*arguments))
-    except BaseException as error:
-        drop_own_frame(error)
-        raise _ItemError(start + len(results)) from error
-    return results
+        blocks.start(deadline)
+        if deadline is None and blocks.handles:
+            masked(try_inline, blocks.handles[0])
+        _wait(blocks, collector, deadline, seconds)
+        if blocks.failed is not None:
+            raise failure(blocks.failed)
+        return blocks.release()
+    except BaseException:
+        blocks.close()
+        masked(cancel_all, blocks.handles)
+        raise
+    finally:
+        call = items = blocks = collector = None  # type: ignore[assignment]  # I5: see run_body
+
+
+def _wait(blocks: Blocks, collector: Collector, deadline: float | None, seconds: float | None) -> None:
+    """Wait until it is decided what the map returns or raises, and until who has run its items has left.
+
+    I3: what decides it comes before the end of a task of ours, which wakes us.
+    """
+    while True:
+        while collector.finished:
+            blocks.check(collector.finished.popleft())
+        waiting = blocks.waiting()
+        if not waiting:
+            return
+        if not masked(collector.wait, waiting, deadline) and not collector.finished:
+            raise TimeoutError(f"parallel_map() has not finished within {seconds:g} s; the rest is cancelled")
+
+
+def _run_each(call: Call, items: "Sequence[Any]", deadline: float | None, seconds: float | None) -> "list[Any]":
+    """Run each item as a task of its own, with the function's own timeout."""
+    handles: list[AsyncHandle[Any]] = []
+    try:
+        for index, item in enumerate(items):
+            handles.append(call.make_task(call.run, (item,), index))
+            call.home.submit(handles[-1], deadline)
+        return _collect(handles, deadline, seconds)
+    except BaseException:
+        masked(cancel_all, handles)
+        raise
+    finally:
+        call = items = item = handles = None  # type: ignore[assignment]  # I5: see run_body
 
 
 def _collect(handles: "list[AsyncHandle[Any]]", deadline: float | None, seconds: float | None) -> "list[Any]":
@@ -150,26 +173,11 @@ def _collect(handles: "list[AsyncHandle[Any]]", deadline: float | None, seconds:
             if outcome is None:
                 raise TimeoutError(f"parallel_map() has not finished within {seconds:g} s; the rest is cancelled")
             if outcome[0] != SUCCEEDED:
-                raise _with_index(handle, outcome, len(results))
+                raise with_index(handle, outcome, len(results))
             results += outcome[1]
         return results
     finally:
         handles = handle = outcome = results = None  # type: ignore[assignment]  # I5: see run_body
-
-
-def _with_index(handle: "AsyncHandle[Any]", outcome: "Any", index: int) -> TaskError:
-    """The handle's error, naming the item."""
-    error = handle._error(outcome)
-    cause = error.__cause__
-    if outcome[0] == FAILED and isinstance(cause, _ItemError):
-        index, original = cause.index, cause.__cause__
-        assert original is not None
-        error.error_type = type(original).__qualname__
-        error.error_message = text_of(original)
-        error.__cause__ = original
-    error.task_name = f"{error.task_name}[{index}]"
-    error.metadata["index"] = index
-    return error
 
 
 def _origin() -> str | None:

@@ -15,7 +15,7 @@ from ._cpus import usable_cpus
 from ._errors import later
 from ._functions import Decorated, check_function, function_name, unwrap
 from ._handle import AsyncHandle, reset_lock
-from ._process import forget_parent, make_scheduler
+from ._process import adopt, forget_parent, make_scheduler
 from ._stats import Statistics, take_statistics
 from ._sync import RLock, count
 
@@ -79,7 +79,9 @@ class Pool:
     def _setup(self, name: str, options: PoolOptions) -> None:
         self._name = name
         self._options = options
+        # First ours, then the process's: after a break in between, `__del__` ends it.
         self._scheduler = make_scheduler(name, options)
+        adopt(self._scheduler)
         with _live_lock:
             _live.add(self)
 
@@ -207,10 +209,14 @@ class Pool:
         self.shutdown(cancel_pending=error is not None)
 
     def __del__(self, draining: int = DRAINING) -> None:
-        scheduler = getattr(self, "_scheduler", None)
-        # At interpreter exit it has been shut down, and the module's own names may be gone.
-        if scheduler is not None and scheduler.state < draining:
-            masked(scheduler.drain.begin)
+        try:
+            scheduler = getattr(self, "_scheduler", None)
+            # At interpreter exit it has been shut down, and the module's own names may be gone.
+            if scheduler is not None and scheduler.state < draining:
+                masked(scheduler.drain.begin)
+        except BaseException:  # a break: nobody else could end it
+            masked(self._scheduler.drain.begin)
+            raise
 
     def __repr__(self) -> str:
         state = ("open", "clogged", "draining", "closing", "stopped", "of the parent process")[self._scheduler.state]
@@ -234,3 +240,4 @@ def after_fork_in_child() -> None:
     for pool in list(_live):
         if pool._scheduler.state == FORKED:  # else it was shut down, and stays so
             pool._scheduler = make_scheduler(pool._name, pool._options)
+            adopt(pool._scheduler)

@@ -31,7 +31,7 @@ _supervisor = [Supervisor()]
 
 
 def make_scheduler(name: str, options: PoolOptions) -> Scheduler:
-    """Make the engine of a pool, with everything that it reports to."""
+    """Make the engine of a pool, with everything that it reports to; `adopt` it once somebody can end it."""
     workers = options.workers or usable_cpus()
     scheduler = Scheduler(name, options.thread_name_prefix, workers, options.max_pending, options.when_full)
     scheduler.hard_grace = INFINITY if options.hard_grace_secs is None else options.hard_grace_secs
@@ -43,8 +43,12 @@ def make_scheduler(name: str, options: PoolOptions) -> Scheduler:
     scheduler.on_start = _prepare
     if gil_reason() is None and usable_cpus() > 1:
         scheduler.spin_secs = SPIN_SECS
-    _supervisor[0].adopt(scheduler)
     return scheduler
+
+
+def adopt(scheduler: Scheduler) -> None:
+    """Watch over a scheduler, before its first task: its deadlines, and the exit."""
+    _supervisor[0].adopt(scheduler)
 
 
 def _prepare() -> None:

@@ -81,9 +81,11 @@ class Fork(Program):
         """Fork, and wait for the child without a wait that could hang."""
         exits = rng.random() < 0.3
         parent = os.getpid()
+        # The child can't look at what several threads of the parent change all the time: C6.
+        handles = list(self.handles)
         process = os.fork()
         if process == 0:
-            self.be_child(rng, parent, exits)
+            self.be_child(rng, parent, exits, rng.sample(handles, min(len(handles), 20)))
         until = time.monotonic() + 2 * HANG
         ended, status = 0, 0
         while not ended and time.monotonic() < until:
@@ -93,14 +95,14 @@ class Fork(Program):
             self.problems.append(f"{note}: the child has ended with {os.waitstatus_to_exitcode(status)}")
         self.notes += [note, *["children that exit"] * exits]
 
-    def be_child(self, rng: Random, parent: int, exits: bool) -> None:
+    def be_child(self, rng: Random, parent: int, exits: bool, handles: list[Handle]) -> None:
         """Check what a child has; end the process."""
         status = 1
         try:
             signal.alarm(HANG)  # not the watchdog of the parent, whose thread is not here
             begun = len(self.runs)
             check(os.getpid() != parent, "both are the parent")
-            self.look_at_handles(rng)
+            self.look_at_handles(handles, rng)
             child = Program(f"{self.seed}, in a child", self.most_workers)
             for pool in rng.sample(self.pools, 2):
                 use(child, pool or default_pool(), rng)
@@ -116,15 +118,16 @@ class Fork(Program):
         finally:
             os._exit(status)
 
-    def look_at_handles(self, rng: Random) -> None:
+    def look_at_handles(self, handles: list[Handle], rng: Random) -> None:
         """Have the parent's handles say that they are not ours, unless they have finished."""
-        handles = list(self.handles)
-        for handle in rng.sample(handles, min(len(handles), 20)):
+        for handle in handles:
             ready = handle.is_ready()
             try:
                 handle.wait(rng.choice([None, 5]))
             except RuntimeError as error:
                 check("parent process" in str(error) and not ready, f"{handle!r} raises {error}")
+                if handle is not mp.current_handle():
+                    handle.cancel()
             else:
                 check(ready, f"{handle!r} has finished in the child")
             repr(handle)

@@ -17,7 +17,7 @@ LAYERS = [
      "_core.room", "_core.staff", "_core.shutdown", "_core.scheduler"],
     ["_callbacks", "_handle", "_combinators", "_current"],
     ["_interrupt", "_supervisor", "_stats", "_diagnosis"],
-    ["_process", "_pool", "_default", "_decorator", "_map"],
+    ["_process", "_pool", "_default", "_decorator", "_blocks", "_map", "_imap"],
     ["__init__"],
 ]  # fmt: skip
 ORDER = {module: (depth, place) for depth, layer in enumerate(LAYERS) for place, module in enumerate(layer)}

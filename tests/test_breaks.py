@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import pytest
 from helpers_breaks import Injector, in_own_thread
+from helpers_waiting import eventually
 
 import makeparallel as mp
+from makeparallel._process import _supervisor
 
 pytestmark = [pytest.mark.slow, pytest.mark.thread_unsafe(reason="monitors all threads of the process")]
 WORKERS = 2
@@ -182,7 +184,7 @@ def test_break_in_gather_and_map_loses_nothing() -> None:
         return lambda: mp.gather(handles)
 
     break_everywhere(pool, prepare_gather)
-    break_everywhere(pool, lambda: lambda: pool.map(abs, [1, 2, 3], chunksize=2))
+    break_everywhere(pool, lambda: lambda: pool.map(abs, [1, 2, 3], chunksize=2), only_real_places=True)  # a lock: C8
     finish(pool)
 
 
@@ -246,6 +248,33 @@ def test_break_in_other_calls_loses_nothing(name: str) -> None:
     assert break_everywhere(pool, prepare, only_real_places=True) > 5
     assert pool.resize(WORKERS) is None  # type: ignore[func-returns-value]  # a break may have left the other size
     finish(pool)
+
+
+@pytest.mark.proves("I5")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # breaks in finalizers
+@in_own_thread
+def test_break_in_new_pool_leaves_it_behind() -> None:
+    """A pool whose making or first use is broken anywhere is forgotten by the process, as a dropped one is."""
+    mp.Pool(1).submit(nothing).wait(20)
+    before = len(_supervisor[0].homes())
+    nth, broken = 0, True
+    with Injector(interrupt, only_real_places=True) as injector:
+        while broken:
+            nth += 1
+            try:
+                broken = injector.run(nth, lambda: mp.Pool(1).submit(nothing).wait(20))
+            except KeyboardInterrupt:
+                broken = True
+            assert nth < 1000, injector.fired
+    assert nth > 50
+    last = mp.Pool(1)  # a new one has those forgotten that have stopped
+
+    def forgotten() -> bool:
+        mp.Pool(1)
+        return len(_supervisor[0].homes()) <= before + 3  # the last ones may be on their way
+
+    assert eventually(forgotten)
+    finish(last)
 
 
 @pytest.mark.proves("I1")

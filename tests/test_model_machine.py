@@ -350,7 +350,8 @@ class PoolAgainstModel(RuleBasedStateMachine):
         else:
             assert not generation.is_shut or not items
             assert results == ([] if fails else items)
-            generation.mapped += tasks
+            generation.mapped += bool(items)  # one task runs them all, or up to as many as there are blocks
+            generation.loose += max(tasks - 1, 0)
         if error is not None:
             assert fails
             assert 0 == error.metadata["index"]

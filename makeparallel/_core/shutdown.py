@@ -12,7 +12,7 @@ Assumes: C1, C2 of `_sync`.
 from .._sync import Bell, Queue, fence, get_ident, move, now
 from .entries import CANCELLED
 from .gate import CUT_OFF, WORKERS
-from .idle import CLOSING, DRAINING, STOPPED, leave_seat, retake_seat
+from .idle import CLOSING, DRAINING, STOPPED, leave_seat, pass_on, retake_seat
 from .task import Task
 from .waiting import deadline_after, wait_for_bell
 from .worker import Worker
@@ -72,11 +72,19 @@ class Drain:
                 self._inside.remove(inside)
 
     def begin(self) -> None:
-        """Take no new tasks, finish what there is, then stop; wait for nothing: the pool was dropped."""
-        if self._home.state < DRAINING:
-            self._home.advance(DRAINING)
+        """Take no new tasks, finish what there is, then stop; wait for nothing: the pool was dropped.
+
+        After a break it can be called again.
+        """
+        self._home.advance(DRAINING)
+        if self._home.state >= STOPPED:
+            self.stop()
+            return
+        if not any(isinstance(entry, _Stopper) for entry in self._waiting[:]):
             self._waiting.append(_Stopper(self))
-            self.check()
+        self.check()
+        # A submit that was broken between its push and its wake-up has left an entry that nobody looks at.
+        pass_on(self._home)
 
     def check(self) -> None:
         """Wake those who wait for the end, if it has come. Called by whoever may have been the last."""

@@ -53,9 +53,7 @@ def _wait_inside(worker: Worker, task: Task, timeout: float | None) -> "Outcome 
         RuntimeError: the wait closes a cycle.
     """
     try:
-        if timeout is None and _may_run_inline(worker, task) and task._claim(worker):
-            worker.unqueue(task)
-            run_body(task, worker)
+        if timeout is None and _run_inline(worker, task):
             return task._outcome()
         waiter = Waiter()
         try:
@@ -67,6 +65,25 @@ def _wait_inside(worker: Worker, task: Task, timeout: float | None) -> "Outcome 
         finally:
             task._unwatch(waiter)
         return outcome
+    finally:
+        task = None  # type: ignore[assignment]  # I5: see run_body
+
+
+def try_inline(task: Task) -> None:
+    """In a task: run `task` right here, if it may be and nobody has begun it."""
+    worker = WORKERS.get(get_ident())
+    if worker is not None:
+        _run_inline(worker, task)
+
+
+def _run_inline(worker: Worker, task: Task) -> bool:
+    """Run `task` on top of the running one; False if somebody has begun it, or it must not be."""
+    try:
+        if not _may_run_inline(worker, task) or not task._claim(worker):
+            return False
+        worker.unqueue(task)
+        run_body(task, worker)
+        return True
     finally:
         task = None  # type: ignore[assignment]  # I5: see run_body
 
