@@ -32,6 +32,7 @@ from ._errors import (
     TaskTimeoutError,
 )
 from ._handle import AsyncHandle
+from ._imap import parallel_imap
 from ._map import parallel_map
 from ._pool import Pool
 from ._stats import Statistics, WorkerStatistics
@@ -68,6 +69,7 @@ __all__ = [
     "get_active_task_count",
     "get_current_task_id",
     "parallel",
+    "parallel_imap",
     "parallel_map",
     "report_progress",
     "reset_shutdown",
@@ -80,7 +82,7 @@ __all__ = [
 
 
 #: Planned, and named in messages and documents; asking for one says that it is not there yet.
-_LATER = ("TaskGroup", "WorkStealingExecutor", "configure_logging", "parallel_async", "parallel_imap", "trace")
+_LATER = ("TaskGroup", "WorkStealingExecutor", "configure_logging", "parallel_async", "trace")
 
 
 def __getattr__(name: str) -> "Any":

@@ -15,7 +15,7 @@ from ._sync import Bell, Queue, get_ident, now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from typing import Any, Literal, overload
 
     from ._errors import TaskError
@@ -51,7 +51,7 @@ class Collector(Watcher):
         for home in homes:
             home.before_wait()
 
-    def wait(self, waiting: "dict[Any, None]", deadline: float | None) -> bool:
+    def wait(self, waiting: "Collection[Any]", deadline: float | None) -> bool:
         """Sleep until something was noted since the last call; False if the deadline passed.
 
         `waiting` are the handles that have not been noted; it tells other threads what we wait for.

@@ -12,7 +12,6 @@ from ._core.gate import masked
 from ._core.idle import DRAINING, FORKED
 from ._core.worker import forget_other_threads
 from ._cpus import usable_cpus
-from ._errors import later
 from ._functions import Decorated, check_function, function_name, unwrap
 from ._handle import AsyncHandle, reset_lock
 from ._process import adopt, forget_parent, make_scheduler
@@ -21,7 +20,7 @@ from ._sync import RLock, count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
     from typing import Any, Self, overload
 
@@ -144,9 +143,18 @@ class Pool:
 
         return parallel_map(func, *iterables, chunksize=chunksize, timeout=timeout, progress=progress, pool=self)
 
-    def imap(self, func: "Callable[..., Any]", *iterables: "Iterable[Any]", **options: "Any") -> "Any":
-        """Not available yet."""
-        raise later("Pool.imap")
+    def imap(
+        self,
+        func: "Callable[..., Any]",
+        *iterables: "Iterable[Any]",
+        ordered: bool = True,
+        buffersize: int | None = None,
+        progress: bool = False,
+    ) -> "Iterator[Any]":
+        """Run `makeparallel.parallel_imap` on this pool."""
+        from ._imap import parallel_imap
+
+        return parallel_imap(func, *iterables, ordered=ordered, buffersize=buffersize, progress=progress, pool=self)
 
     # --- the pool itself -------------------------------------------------------------------------
 

@@ -185,6 +185,8 @@ def test_break_in_gather_and_map_loses_nothing() -> None:
 
     break_everywhere(pool, prepare_gather)
     break_everywhere(pool, lambda: lambda: pool.map(abs, [1, 2, 3], chunksize=2), only_real_places=True)  # a lock: C8
+    break_everywhere(pool, lambda: lambda: list(pool.imap(abs, [1, 2, 3])), only_real_places=True)
+    break_everywhere(pool, lambda: lambda: list(pool.imap(abs, [1, 2], ordered=False)), only_real_places=True)
     finish(pool)
 
 

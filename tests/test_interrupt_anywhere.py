@@ -101,6 +101,10 @@ def parallel_map(pool: mp.Pool) -> object:
     return pool.map(abs, [1, 2], chunksize=1)
 
 
+def parallel_imap(pool: mp.Pool) -> object:
+    return [*pool.imap(abs, [-1, -2, -3]), *pool.imap(abs, [-1, -2], ordered=False, buffersize=1)]
+
+
 def callbacks(pool: mp.Pool) -> object:
     child = pool.submit(nothing)
     child.on_complete(repr)
@@ -169,8 +173,8 @@ def failing(pool: mp.Pool) -> object:
 inside: list[int] = []
 others: list[mp.Pool] = []
 CALLS: list[Callable[[mp.Pool], object]] = [
-    submit, call, get_inline, get_blocking, get_twice, cancel, gather, as_completed, wait, parallel_map, callbacks,
-    progress, facts, checkpoint, sleep, shield, blocking, another_pool, resize, failing,
+    submit, call, get_inline, get_blocking, get_twice, cancel, gather, as_completed, wait, parallel_map,
+    parallel_imap, callbacks,    progress, facts, checkpoint, sleep, shield, blocking, another_pool, resize, failing,
 ]  # fmt: skip
 
 
