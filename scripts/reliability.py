@@ -176,9 +176,31 @@ def report(scenarios: list, mutants: list, stress: str, options: argparse.Namesp
     sections += ["\n## Mutants\n", "| breaks | the mutant | found out by | in schedule |", "| --- | --- | --- | --- |"]
     for mutant in mutants:
         sections.append(f"| {mutant['label']} | {mutant['name']} | `{mutant['scenario']}` | {mutant['schedule']} |")
+    sections += [
+        "\n## Faults survived\n",
+        "The hazard after which a test is named, and what holds in spite of it (`tests/test_faults.py`, `tests/test_breaks.py`):\n",
+    ]
+    sections += [f"- {words}" for words in faults()]
     command = f"`stress/run --seconds {options.seconds} --seed {options.seed}`"
-    sections += ["\n## Stress\n", f"{command}:\n", "```", stress.strip(), "```"]
+    sections += ["\n## Stress\n", f"{command}:\n", "```", *map(shortened, stress.strip().splitlines()), "```"]
     return "\n".join(sections) + "\n\n" + notes()
+
+
+def faults() -> list[str]:
+    """What the tests of faults and of breaks say of themselves."""
+    found = []
+    for name in ("test_faults.py", "test_breaks.py"):
+        for node in ast.parse((ROOT / "tests" / name).read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                hazard = node.name.removeprefix("test_").replace("_", " ")
+                found.append(f"*{hazard}*: {(ast.get_docstring(node) or hazard).splitlines()[0]}")
+    return found
+
+
+def shortened(line: str) -> str:
+    """A line of the stress suite: how much was run, without what happened in it."""
+    facts = re.match(r"(.*?ok: [^,]*(?:, \d+ tasks)?)(?:,.*?(, 0 escaped))?", line)
+    return facts[1] + (facts[2] or "") if facts else line
 
 
 def notes() -> str:
