@@ -173,16 +173,21 @@ def report(scenarios: list, mutants: list, stress: str, options: argparse.Namesp
         name = f"`{row['scenario']}`{', stale' if row['stale'] else ''}"
         counts = f"{bound} | {row['schedules']:,} | {row['steps']:,}"
         sections.append(f"| {name} | {', '.join(labels)} | {counts} | {words} |")
-    sections += ["\n## Mutants\n", "| breaks | the mutant | found out by | in schedule |", "| --- | --- | --- | --- |"]
-    for mutant in mutants:
-        sections.append(f"| {mutant['label']} | {mutant['name']} | `{mutant['scenario']}` | {mutant['schedule']} |")
+    sections += ["\n## Mutants\n", "| breaks | mutants, each with the scenario that finds it out |", "| --- | --- |"]
+    for label in sorted({mutant["label"] for mutant in mutants}):
+        named = [f"{mutant['name']} (`{mutant['scenario']}`)" for mutant in mutants if mutant["label"] == label]
+        sections.append(f"| {label} | {'; '.join(named)} |")
     sections += [
         "\n## Faults survived\n",
-        "The hazard after which a test is named, and what holds in spite of it (`tests/test_faults.py`, `tests/test_breaks.py`):\n",
+        "The hazard after which a test is named, and what holds in spite of it (`test_faults.py`, `test_breaks.py`):\n",
     ]
     sections += [f"- {words}" for words in faults()]
     command = f"`stress/run --seconds {options.seconds} --seed {options.seed}`"
-    sections += ["\n## Stress\n", f"{command}:\n", "```", *map(shortened, stress.strip().splitlines()), "```"]
+    sections += [
+        "\n## Stress\n",
+        f"{command}; rounds (tasks) that were run, all of which held:\n",
+        *stress_table(stress),
+    ]
     return "\n".join(sections) + "\n\n" + notes()
 
 
@@ -197,10 +202,19 @@ def faults() -> list[str]:
     return found
 
 
-def shortened(line: str) -> str:
-    """A line of the stress suite: how much was run, without what happened in it."""
-    facts = re.match(r"(.*?ok: [^,]*(?:, \d+ tasks)?)(?:,.*?(, 0 escaped))?", line)
-    return facts[1] + (facts[2] or "") if facts else line
+def stress_table(stress: str) -> list[str]:
+    """How much of each program was run in each setting."""
+    cells: dict[str, dict[str, str]] = {}
+    for line in stress.splitlines():
+        facts = re.match(r"(\w+), (.+?) +[\d.]+ s +ok: (\d+) rounds, (\d+) tasks", line)
+        if facts:
+            cells.setdefault(facts[1], {})[facts[2]] = f"{int(facts[3]):,} ({int(facts[4]):,})"
+    settings = list(next(iter(cells.values())))
+    table = [f"| program | {' | '.join(settings)} |", f"| --- | {'--- | ' * len(settings)}"]
+    table += [
+        f"| {name} | {' | '.join(row.get(setting, '-') for setting in settings)} |" for name, row in cells.items()
+    ]
+    return [*table, "", stress.strip().splitlines()[-1] + "."]
 
 
 def notes() -> str:
