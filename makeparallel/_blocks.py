@@ -16,6 +16,7 @@ from ._core.gate import masked
 from ._core.waiting import await_outcome
 from ._core.worker import current_worker
 from ._errors import PoolShutdownError, TaskError, TaskInterrupt, text_of
+from ._functions import own_copy
 from ._handle import AsyncHandle
 from ._sync import Lock, now
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 BLOCK_SECS = 1e-3
 #: How much longer than the one before a block may be, in items: a fast start must not be trusted too much.
 GROWTH = 8
+#: From so many items on a worker has its own copy of a nested function.
+WORTH_A_COPY = 8
 #: A worker that begins asks for so many more; with two, all of n are there after log2(n) wake-ups.
 HELPERS = 2
 
@@ -90,8 +93,9 @@ class Call:
         """
         results: list[Any] = []
         try:
+            function = self.function if len(items) < WORTH_A_COPY else own_copy(self.function)
             # One C loop: half the time of a loop in Python. What has come stays in the list if it is left by an error.
-            results.extend((starmap if self.several else map)(self.function, items))
+            results.extend((starmap if self.several else map)(function, items))
             if len(results) < len(items):
                 raise StopIteration("raised by the function; its traceback can't be told")
             return results
@@ -101,7 +105,7 @@ class Call:
             drop_own_frame(error)
             raise ItemError(start + len(results), results) from error
         finally:
-            self = items = results = None  # type: ignore[assignment]  # I5: see run_body
+            self = items = results = function = None  # type: ignore[assignment]  # I5: see run_body
 
 
 class Blocks:

@@ -43,7 +43,9 @@ class Collector(Watcher):
         """Watch all handles; what has finished is noted at once."""
         homes: dict[Any, None] = {}
         for handle in handles:
-            if handle._watch(self) is not None:
+            if handle._outcome() is not None:
+                self.finished.append(handle)
+            elif handle._watch(self) is not None:
                 self.finished.append(handle)
                 handle._unwatch(self)
             else:
@@ -133,7 +135,9 @@ def gather[R](
     results: list[Any] = []
     try:
         for done, handle in enumerate(listed):
-            outcome = await_outcome(handle, None if deadline is None else max(deadline - now(), 0.0))
+            outcome = handle._outcome()
+            if outcome is None:
+                outcome = await_outcome(handle, None if deadline is None else max(deadline - now(), 0.0))
             if outcome is None:
                 raise TimeoutError(
                     f"gather(): {done} of {len(listed)} tasks had finished within {seconds:g} s, in order"
@@ -222,8 +226,11 @@ def wait[R](
     """
     check_choice(return_when, "return_when", (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION))
     deadline = deadline_after(check_seconds(timeout, "timeout"))
-    pending = dict.fromkeys(check_handles(handles, "wait"))
-    done: set[AsyncHandle[R]] = set()
+    listed = check_handles(handles, "wait")
+    done = {handle for handle in listed if handle._outcome() is not None}
+    pending = {handle: None for handle in listed if handle not in done}
+    if not pending or (done and any(_is_enough(handle, return_when) for handle in done)):
+        return done, set(pending)
     collector = Collector()
     try:
         masked(collector.register, pending)
@@ -257,7 +264,9 @@ def _collect[R](
 
 def _is_enough(handle: "AsyncHandle[Any]", return_when: str) -> bool:
     """True if this finished handle ends the wait."""
+    if return_when == ALL_COMPLETED:
+        return False
     if return_when == FIRST_EXCEPTION:
         outcome = handle._outcome()
         return outcome is not None and outcome[0] != SUCCEEDED
-    return return_when == FIRST_COMPLETED
+    return True

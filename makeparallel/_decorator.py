@@ -63,7 +63,7 @@ class ParallelFunction[**P, R](Decorated):
         # AsyncHandle.make, unrolled: this is the path of every task
         handle: AsyncHandle[R] = _new(AsyncHandle)
         handle._ledger = []
-        handle._call = (copy_context(), self.__wrapped__, args, kwargs)
+        handle._call = (copy_context(), self.__wrapped__, args, kwargs or None)
         handle._label = self._label
         handle._terms = None if timeout is None and self._interrupt else Terms(timeout, self._interrupt)
         handle._metadata = None

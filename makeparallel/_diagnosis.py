@@ -20,11 +20,12 @@ def describe(home: Scheduler) -> str:
         f"  seat {seat.index}: {len(seat.local)} queued{', closing' if seat.closing else ''}" for seat in home.seats
     ]
     lines += [
-        f"  worker {worker.ident}: seat {None if worker.seat is None else worker.seat.index}, stack {worker.stack[:]}, "
+        f"  worker {worker.ident}: seat {seat and seat.index}, stack {worker.stack[:]}, "
         f"waiting {worker.waiting[:]}, armed {worker.armed[:]}, due {worker.due[:]}, "
         f"notice {worker.notice}, hit {worker.was_hit}, abandoned {worker.abandoned}, left {worker.left}, "
         f"ended {worker.ended}, serial {worker.serial - worker.base}"
         for worker in home.roster[:]
+        for seat in [worker.seat]
     ]
     lines += [
         f"  thread {ident}: ended {tally.ended}, serial {tally.serial - tally.base}"

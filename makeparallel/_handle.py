@@ -68,7 +68,9 @@ class AsyncHandle[R](Task):
                 to the parent of this forked process.
         """
         try:
-            outcome = self._wait(timeout)
+            outcome = self._outcome()
+            if outcome is None or timeout is not None:
+                outcome = self._wait(timeout)
             if outcome[0] == SUCCEEDED:
                 return outcome[1]  # type: ignore[no-any-return]
             raise self._error(outcome)
@@ -113,20 +115,17 @@ class AsyncHandle[R](Task):
         Raises:
             RuntimeError: as `get`.
         """
-        return await_outcome(self, check_seconds(timeout, "timeout")) is not None
+        seconds = check_seconds(timeout, "timeout")
+        return (self._outcome() or await_outcome(self, seconds)) is not None
 
     def _wait(self, timeout: float | None) -> "Outcome":
         try:
-            outcome = self._outcome()
+            seconds = timeout if timeout is None else check_seconds(timeout, "timeout")
+            outcome = self._outcome() or await_outcome(self, seconds)
             if outcome is None:
-                seconds = check_seconds(timeout, "timeout")
-                outcome = await_outcome(self, seconds)
-                if outcome is None:
-                    raise TimeoutError(
-                        f"task {self._label!r} (id {self.get_task_id()}) has not finished within {seconds:g} s"
-                    )
-            elif timeout is not None:
-                check_seconds(timeout, "timeout")
+                raise TimeoutError(
+                    f"task {self._label!r} (id {self.get_task_id()}) has not finished within {seconds:g} s"
+                )
             return outcome
         finally:
             self = outcome = None  # type: ignore[assignment]

@@ -197,7 +197,7 @@ class Stream:
     def _next_block(self) -> "tuple[list[Any], TaskError | None]":
         """Wait for the next block, in whatever order it is; its results, and the error that ended it."""
         handle = self._first_in_order() if self._collector is None else self._first_done(self._collector)
-        outcome = await_outcome(handle, None)
+        outcome = handle._outcome() or await_outcome(handle, None)
         assert outcome is not None
         start, count = self.flying.pop(handle)
         self._size = adapt(count, outcome[2] - handle._start)

@@ -169,7 +169,9 @@ def _collect(handles: "list[AsyncHandle[Any]]", deadline: float | None, seconds:
     results: list[Any] = []
     try:
         for handle in handles:
-            outcome = await_outcome(handle, None if deadline is None else max(deadline - now(), 0.0))
+            outcome = handle._outcome()
+            if outcome is None:
+                outcome = await_outcome(handle, None if deadline is None else max(deadline - now(), 0.0))
             if outcome is None:
                 raise TimeoutError(f"parallel_map() has not finished within {seconds:g} s; the rest is cancelled")
             if outcome[0] != SUCCEEDED:

@@ -140,6 +140,11 @@ def new_thread(target: "Callable[..., object]", name: str, *args: object) -> Thr
     return Thread(target=target, name=name, args=args, daemon=True)
 
 
+#: What the thread's stack has at a depth in frames: a module's name; or None where it is not that deep (or where a
+#: function has no module). It walks the frames in C, and makes no object for them.
+frame_at = sys._getframemodulename
+
+
 def require_headroom() -> None:
     """Raise now what would otherwise be raised halfway.
 
@@ -147,11 +152,8 @@ def require_headroom() -> None:
         RecursionError: fewer than 60 levels of the recursion limit are left.
     """
     limit = sys.getrecursionlimit()
-    try:
-        sys._getframe(max(limit - 60, limit // 2))
-    except ValueError:  # the stack is not that deep
-        return
-    raise RecursionError("makeparallel: too little of the recursion limit is left for this call")
+    if frame_at(max(limit - 60, limit // 2)) is not None:
+        raise RecursionError("makeparallel: too little of the recursion limit is left for this call")
 
 
 #: `PyThreadState_SetAsyncExc`, once somebody needed it: importing ctypes takes a while.

@@ -384,4 +384,4 @@ def test_finalizer_inside_any_call_loses_nothing(what: str) -> None:
     assert fired > 20
     if what == "drop":
         spare.clear()
-        assert fired <= len(reported)
+        assert eventually(lambda: fired <= len(reported))  # a thread that is gone frees what it made a moment later

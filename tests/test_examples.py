@@ -1,5 +1,6 @@
 """The examples run as a newcomer runs them: each as a program of its own, judged by what it prints."""
 
+import json
 import re
 import signal
 import subprocess
@@ -234,3 +235,51 @@ def test_request_handler_mixes_up_requests():
         server closed; every task ended: True
         """
     assert textwrap.dedent(expected) == succeed("request_handler.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in EXAMPLES.glob("scaling/*.py") if path.name != "compare.py")
+)
+def test_scaling_example_compares_two_different_results(name):
+    """Each script runs both ways, finds that they give the same, and prints one line of figures."""
+    printed = succeed(f"scaling/{name}", "--rounds", 1)
+    number = r"\d+\.\d+"
+    line = rf"before {number} s, after {number} s, ratio {number}; gain of 2 workers: before {number}, after {number}\n"
+    assert re.fullmatch(line, printed), printed
+
+
+# --- data_script ----------------------------------------------------------------------------------------
+
+
+def test_data_script_counts_something_else(tmp_path):
+    """Its three ways agree, and with what the logs say."""
+    lines = [
+        {"time": "2026-03-01T00:00:00", "path": "/", "status": 200, "us": 1000},
+        {"time": "2026-03-01T23:59:59", "path": "/cart", "status": 503, "us": 3000},
+        {"time": "2026-03-01T12:00:00", "path": "/health", "status": 500, "us": 9000},
+        {"time": "2026-03-02T00:00:00", "path": "/", "status": 404, "us": 7000},
+    ]
+    for number in range(3):
+        (tmp_path / f"{number}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    output = succeed("data_script.py", "--folder", tmp_path, "--workers", 2)
+    assert "2026-03-01: 6 requests, 3 errors, mean 2.0 ms, at most 3.0 ms" in output
+    assert "2026-03-02: 3 requests, 0 errors, mean 7.0 ms, at most 7.0 ms" in output
+    assert "all three agree on 2 days" in output
+
+
+def test_data_script_makes_other_logs():
+    """It makes the same logs from the same seed, and others from another."""
+    first, again, other = (
+        re.findall(r"^2026.*$", succeed("data_script.py", "--megabytes", 1, "--files", 4, "--seed", seed), re.MULTILINE)
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_data_script_without_logs_is_silent(tmp_path):
+    """A folder without logs is an error that says so."""
+    done = run("data_script.py", "--folder", tmp_path)
+    assert 1 == done.returncode
+    assert "no *.jsonl in" in done.stderr

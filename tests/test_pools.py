@@ -197,6 +197,7 @@ def test_shutdown_forgets_a_waiting_submitter(cancel_pending):
     for thread in threads:
         thread.join(LIMIT)
     alive = [thread.is_alive() for thread in threads]
+    assert not cancel_pending or eventually(pending.is_cancelled)  # before the worker can come for it
     gate.go.set()
     closer.join(LIMIT)
     assert [False] * 3 == alive

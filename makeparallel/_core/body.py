@@ -17,18 +17,20 @@ from .gate import calm, deliver, forget
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .entries import Terms
     from .task import Outcome, Task
     from .worker import Worker
 
 
-def run_body(task: "Task", worker: "Worker") -> None:
-    """Run the claimed body and settle the task. `worker` is the first entry of its kind in the ledger."""
+def run_body(task: "Task", worker: "Worker") -> "Outcome | None":
+    """Run the claimed body and settle the task; its outcome. `worker` is the first entry of its kind in the ledger."""
     context, fn, args, kwargs = task._call  # type: ignore[misc]  # a claimed task has its call
     task._call = None
     terms = task._terms
     if terms is not None and not _begin(task, terms, worker):
-        return
+        return task._outcome()
     task._start = now()
     worker.stack.append(task)
     if terms is not None and terms.timeout is not None:
@@ -51,7 +53,7 @@ def run_body(task: "Task", worker: "Worker") -> None:
                     deliver(worker)
                     if task._outcome() is not None:  # cut off by a shutdown as it began, and not to be interrupted
                         raise TaskInterrupt
-                value = context.run(fn, *args, **kwargs)
+                value = context.run(fn, *args, **kwargs) if kwargs else context.run(fn, *args)
                 state = SUCCEEDED
             except BaseException as error:  # SystemExit and KeyboardInterrupt end the task, never the worker
                 value, state = error, FAILED
@@ -65,14 +67,29 @@ def run_body(task: "Task", worker: "Worker") -> None:
     context = fn = args = kwargs = None
     outcome: Outcome = (state, value if state == SUCCEEDED else _failure(task, value), now())
     value = None
-    was_finished = _leave(task, outcome, worker)
+    ledger, was_finished = task._ledger, False
+    if len(ledger) == 1:
+        # Nobody watches, nobody has settled, as far as a plain read shows. The count comes first, so
+        # that who sees the outcome sees it counted; if the read was stale, it is taken back.
+        worker.left[state] += 1
+        ledger.append(outcome)
+        if ledger[1] is not outcome:
+            worker.left[state] -= 1
+            was_finished = _leave(task, outcome, task._before(outcome), worker)
+    else:
+        was_finished = _leave(task, outcome, task._settle(outcome), worker)
     worker.stack.pop()
     if worker.shielded:  # a block that was entered and never left ends with its task
         worker.shielded = [other for other in worker.shielded if other is not task]
-    if was_finished and forget(worker, task):
-        worker.home.on_interrupted()
-    # I5: the traceback of a failure keeps this frame (f_back), and would keep all it refers to.
-    task = outcome = None  # type: ignore[assignment]
+    try:
+        if was_finished:
+            if forget(worker, task):
+                worker.home.on_interrupted()
+            return task._outcome()
+        return outcome
+    finally:
+        # I5: the traceback of a failure keeps this frame (f_back), and would keep all it refers to.
+        task = outcome = ledger = None  # type: ignore[assignment]
 
 
 def _begin(task: "Task", terms: "Terms", worker: "Worker") -> bool:
@@ -92,21 +109,9 @@ def _failure(task: "Task", error: BaseException | None) -> Failure:
     return Failure(task, error)
 
 
-def _leave(task: "Task", outcome: "Outcome", worker: "Worker") -> bool:
-    """Settle from the body's side, and count; True if the task had been finished from outside."""
-    ledger = task._ledger
+def _leave(task: "Task", outcome: "Outcome", before: "list[Any] | None", worker: "Worker") -> bool:
+    """Do what follows from a body's outcome, and count it; True if the task had been finished from outside."""
     state = outcome[0]
-    if len(ledger) == 1:
-        # Nobody watches, nobody has settled, as far as a plain read shows. The count comes first, so
-        # that who sees the outcome sees it counted; if the read was stale, it is taken back.
-        worker.left[state] += 1
-        ledger.append(outcome)
-        if ledger[1] is outcome:
-            return False
-        worker.left[state] -= 1
-        before = task._before(outcome)
-    else:
-        before = task._settle(outcome)
     if before is None:
         if state == FAILED:
             outcome[1].seen = True  # nobody can look at it: the handle has another outcome

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .scheduler import Scheduler
-    from .worker import Worker
+    from .worker import Tally, Worker
 
 #: The states of a scheduler, which follow each other in this order. DRAINING: tasks may still submit
 #: subtasks. CLOSING: nobody may. STOPPED: no worker looks for work any more. FORKED: the parent's.
 #: CLOGGED alone goes back to OPEN: too many threads are abandoned, and only tasks may submit.
 OPEN, CLOGGED, DRAINING, CLOSING, STOPPED, FORKED = 0, 1, 2, 3, 4, 5
+
+
+#: How often a submitter looks whether a worker that is about to look for work has come, before it wakes one: for about
+#: 3 microseconds.
+PATIENCE = 30
 
 
 class Seat:
@@ -103,6 +108,16 @@ def wake_one(home: "Scheduler") -> None:
         raise
 
 
+def was_taken(home: "Scheduler", tally: "Tally") -> bool:
+    """True if, in a moment, some worker takes what the calling thread has just put into the injector.
+
+    For a thread that has just seen a task end: its worker is back in less time than it takes to wake another one.
+    Who takes the last entry has it in hand, and passes on whatever comes after it: nobody need be woken.
+    """
+    tally.saw_end = False
+    return any(not home.injector for _ in range(PATIENCE))
+
+
 def pass_on(home: "Scheduler") -> None:
     """Wake one more if there is more work. Called by whoever has just found work after a pause (I3).
 
@@ -117,9 +132,9 @@ def spin(worker: "Worker") -> bool:
     """Look around a little longer before sleeping; False if another worker does. Then look for work.
 
     A sleeping thread takes tens of microseconds to wake, and its waker a system call. While somebody
-    spins, a submitter wakes nobody (it reads `spinning` after its fence on the idle deque). If that read
-    is stale, then its fence came before ours below, and so did its push. So after *every* spin, also one
-    that found nothing, the caller looks for work, and if it finds some, passes on (`pass_on`).
+    spins, a submitter wakes nobody (it reads `spinning` after its push). So after *every* spin, also one that found
+    nothing, the caller looks for work; then it passes on what is left (`pass_on`) or parks, and both look at each queue
+    under its lock. A push that comes after that look sees `spinning` as we left it; one before it is found.
     """
     home = worker.home
     if not home.spin_secs:
@@ -135,7 +150,6 @@ def spin(worker: "Worker") -> bool:
         found = bool(home.injector) or any(seat.local for seat in home.seats)
     home.spinning = False
     home.spin_token.append(None)
-    fence(home.idle)
     return True
 
 
@@ -143,8 +157,8 @@ def park(worker: "Worker") -> bool:
     """Sleep until woken; False if the worker must get up from its seat.
 
     P2, the worker's half: announce, look again, sleep. A submitter does the opposite: push, then look
-    at the idle deque. Both looks go through the lock of what the other side has written, so at least
-    one of the two sees the other.
+    at the idle deque. Our look goes through the lock of what it pushes to: if it does not see the push, then the
+    push comes later, and after it our announcement is seen.
     """
     seat, home = worker.seat, worker.home
     assert seat is not None

@@ -15,7 +15,7 @@ from .._errors import PoolFullError, PoolShutdownError
 from .._sync import Queue, RLock, fence, get_ident, new_thread
 from .entries import CANCELLED, TIMED_OUT, Chore, Terms
 from .gate import WORKERS, close, masked, open_again
-from .idle import CLOGGED, CLOSING, DRAINING, FORKED, OPEN, STOPPED, Opening, Seat, pass_on, wake_one
+from .idle import CLOGGED, CLOSING, DRAINING, FORKED, OPEN, STOPPED, Opening, Seat, pass_on, wake_one, was_taken
 from .room import Room
 from .shutdown import Drain
 from .staff import remove_seat, resize, staff, worker_ended
@@ -111,14 +111,9 @@ class Scheduler:
         """
         ident = get_ident()
         worker = WORKERS.get(ident)
-        if worker is None or not worker.armed or not close(worker):
-            return self._submit(task, deadline, ident, worker)
-        try:  # P5: `masked`, unrolled
-            return self._submit(task, deadline, ident, worker)
-        finally:
-            open_again(worker)
-
-    def _submit(self, task: Task, deadline: float | None, ident: int, worker: Worker | None) -> Task:
+        closed = False
+        if worker is not None and worker.armed:
+            closed = close(worker)  # P5: `masked`, unrolled
         serial = 0
         tally: Tally | None = None
         task._home = self
@@ -141,14 +136,12 @@ class Scheduler:
                     self.room.enter(terms, worker, deadline)
                 tally = self.tallies.get(ident) or self._new_tally(ident)
                 queue = self.injector
-            serial = tally.serial + 1
+            task._number = serial = tally.serial + 1
             tally.serial = serial
-            task._number = serial
             queue.append(task)
-            idle = self.idle
-            # P2, the submitter's half: push, then look, through the idle deque's lock (C2).
-            idle.rotate(0)
-            if idle and not self.spinning:
+            # P2, the submitter's half: push, then look. The look may be plain: who looks at the queue under its lock
+            # before our push comes, has announced itself before that, and we see it.
+            if self.idle and not self.spinning and not (tally.saw_end and was_taken(self, tally)):
                 wake_one(self)
             # P6: the last sweep may have missed it; if nobody was faster, nobody will run it
             if self.state >= STOPPED and task._claimant() is None and task.end(CANCELLED):
@@ -157,6 +150,9 @@ class Scheduler:
         except BaseException:
             self._retract(task, tally, serial)
             raise
+        finally:
+            if closed:
+                open_again(worker)  # type: ignore[arg-type]  # closed, so it is one
 
     def _retract(self, task: Task, tally: Tally | None, serial: int) -> None:
         """A submit failed, or a break fell into it: cancel what was counted, keep what was taken."""

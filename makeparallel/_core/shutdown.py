@@ -109,12 +109,11 @@ class Drain:
     def sweep(self) -> None:
         """Cancel every queued task; run queued chores here.
 
-        The plain looks at the lengths are ordered by a lock before them: `stop` fences the idle deque
-        after it has set the state; a submit pushes, fences, then reads the state (P6).
+        P6: a submit that pushes after our last look at its queue, under its lock, sees the state that was set before.
         """
         home = self._home
         for queue in (home.injector, *(seat.local for seat in home.seats)):
-            while queue:
+            while fence(queue):
                 self._sweep_one(queue)
 
     def _sweep_one(self, queue: "Queue[Any]") -> None:
@@ -138,7 +137,6 @@ class Drain:
         """Send every worker home. What slipped into a queue meanwhile is cancelled, never lost (I1)."""
         home = self._home
         home.advance(STOPPED)
-        fence(home.idle)  # P2: who announces itself from here on sees the state
         self.sweep()
         for seat in home.seats:
             seat.bell.ring()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .worker import Tally, Worker
 
     Outcome = tuple[int, Any, float]
-    Call = tuple[Context, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+    Call = tuple[Context, Callable[..., Any], tuple[Any, ...], dict[str, Any] | None]
 
 #: A task's number is the number of the tally that counted it, and its place in that count.
 TALLY_BITS = 40
@@ -72,7 +72,7 @@ class Task:
         """Make a task that is not submitted yet; `ParallelFunction.__call__` has this unrolled."""
         task = cls.__new__(cls)
         task._ledger = Ledger()
-        task._call = (context, fn, args, kwargs)
+        task._call = (context, fn, args, kwargs or None)  # an empty dict would take 64 bytes
         task._label = label
         task._terms = None if timeout is None and interrupt else Terms(timeout, interrupt)
         task._metadata = None
@@ -219,7 +219,10 @@ class Task:
 
     def _outcome(self) -> "Outcome | None":
         """The outcome, if there is one."""
-        for entry in self._ledger[:]:
+        ledger = self._ledger
+        if not ledger:  # a stale length is harmless: the outcome comes a moment later
+            return None
+        for entry in ledger[:]:
             if type(entry) is tuple:
                 return entry
         return None

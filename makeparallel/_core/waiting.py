@@ -10,9 +10,9 @@ Assumes: C1 of `_sync`.
 See: README.md, P4.
 """
 
-import sys
+from sys import getrecursionlimit
 
-from .._sync import Bell, get_ident, now
+from .._sync import Bell, frame_at, get_ident, now
 from .body import run_body
 from .entries import Waiter
 from .gate import WORKERS, close, is_interruptible, leave_body, open_again
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from .task import Outcome
 
 
+#: How often a thread that waits looks for the outcome before it sleeps: for about 50 microseconds.
+LOOKS = 250
+
+
 def await_outcome(task: Task, timeout: float | None) -> "Outcome | None":
     """Wait for the task's outcome from any thread; None if `timeout` seconds passed first."""
     try:
-        outcome = task._outcome()
-        if outcome is not None:
-            return outcome
         worker = WORKERS.get(get_ident())
         if worker is None:
             return _wait_outside(task, timeout)
@@ -43,7 +44,7 @@ def await_outcome(task: Task, timeout: float | None) -> "Outcome | None":
         finally:
             open_again(worker)
     finally:
-        task = outcome = None  # type: ignore[assignment]  # I5: see run_body
+        task = None  # type: ignore[assignment]  # I5: see run_body
 
 
 def _wait_inside(worker: Worker, task: Task, timeout: float | None) -> "Outcome | None":
@@ -53,8 +54,9 @@ def _wait_inside(worker: Worker, task: Task, timeout: float | None) -> "Outcome 
         RuntimeError: the wait closes a cycle.
     """
     try:
-        if timeout is None and _run_inline(worker, task):
-            return task._outcome()
+        if timeout is None and _may_run_inline(worker, task) and task._claim(worker):
+            worker.unqueue(task)
+            return run_body(task, worker)
         waiter = Waiter()
         try:
             outcome = task._watch(waiter)
@@ -71,19 +73,11 @@ def _wait_inside(worker: Worker, task: Task, timeout: float | None) -> "Outcome 
 
 def try_inline(task: Task) -> None:
     """In a task: run `task` right here, if it may be and nobody has begun it."""
-    worker = WORKERS.get(get_ident())
-    if worker is not None:
-        _run_inline(worker, task)
-
-
-def _run_inline(worker: Worker, task: Task) -> bool:
-    """Run `task` on top of the running one; False if somebody has begun it, or it must not be."""
     try:
-        if not _may_run_inline(worker, task) or not task._claim(worker):
-            return False
-        worker.unqueue(task)
-        run_body(task, worker)
-        return True
+        worker = WORKERS.get(get_ident())
+        if worker is not None and _may_run_inline(worker, task) and task._claim(worker):
+            worker.unqueue(task)
+            run_body(task, worker)
     finally:
         task = None  # type: ignore[assignment]  # I5: see run_body
 
@@ -155,35 +149,52 @@ def _may_run_inline(worker: Worker, task: Task) -> bool:
     Nor one with a timeout, or for one with a timeout: at the deadline the waiting body goes on, or leaves, whatever
     code the task sits in.
     """
-    if worker.abandoned or task._home is not worker.home or _is_timed(task) or task._home.state == FORKED:
+    home, terms = worker.home, task._terms
+    if worker.abandoned or task._home is not home or home.state == FORKED:
         return False
-    return not (worker.stack and _is_timed(worker.stack[-1])) and _has_room()
-
-
-def _is_timed(task: Task) -> bool:
-    return task._terms is not None and task._terms.timeout is not None
-
-
-def _has_room() -> bool:
-    """True while less than a quarter of the recursion limit is in use: then a body may run inline."""
-    try:
-        sys._getframe(sys.getrecursionlimit() // 4)
-    except ValueError:
-        return True
-    return False
+    if terms is not None and terms.timeout is not None:
+        return False
+    if worker.stack:
+        terms = worker.stack[-1]._terms
+        if terms is not None and terms.timeout is not None:
+            return False
+    # Less than a quarter of the recursion limit is in use.
+    return frame_at(getrecursionlimit() // 4) is None
 
 
 def _wait_outside(task: Task, timeout: float | None) -> "Outcome | None":
     """Wait in a thread that is no worker."""
+    home = task._home
+    if timeout is None and home.spin_secs and (home.idle or home.spinning):
+        outcome = _look_for(task)
+        if outcome is not None:
+            return outcome
     waiter = Waiter()
     try:
         outcome = task._watch(waiter)
         if outcome is None:
-            task._home.before_wait()
+            home.before_wait()
             waiter.bell.wait(timeout)
             outcome = task._outcome()
     finally:
         task._unwatch(waiter)
+    return outcome
+
+
+def _look_for(task: Task) -> "Outcome | None":
+    """Look for the outcome a little longer before sleeping: to be woken takes longer than many a task.
+
+    Only while a seat of the pool is free, so that a CPU is, as well. What it does not see, a wait does.
+    """
+    home = task._home
+    outcome = task._outcome()
+    if outcome is None:
+        home.before_wait()
+        for _ in range(LOOKS):
+            outcome = task._outcome()
+            if outcome is not None:
+                home.tally().saw_end = True
+                break
     return outcome
 
 

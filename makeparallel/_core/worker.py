@@ -40,13 +40,15 @@ FOLLOWED = 64
 class Tally:
     """Counts that one thread writes and everybody may read (C3, C4)."""
 
-    __slots__ = ("base", "ended", "serial")
+    __slots__ = ("base", "ended", "saw_end", "serial")
 
     def __init__(self, index: int) -> None:
         #: Task numbers: each writer has its own range, so that none is handed out twice.
         self.base = self.serial = index << TALLY_BITS
         #: Tasks ended from outside their body: [2 * state] before, [2 * state + 1] after its start.
         self.ended = [0] * 10
+        #: Owner only: this thread has looked for the end of a task, and seen it, and has submitted nothing since.
+        self.saw_end = False
 
 
 class Worker(Tally, Claimant):

@@ -428,6 +428,10 @@ def now() -> float:
     return engine.time
 
 
+def frame_at(depth: int) -> str | None:
+    return None
+
+
 def require_headroom() -> None:
     pass
 

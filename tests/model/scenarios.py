@@ -288,6 +288,22 @@ def submit_against_spin(core: Core, engine: Engine) -> AtEnd:
     return at_end
 
 
+@scenario("P2", "I1", "I3", stale=True)
+def submit_that_expects_its_worker(core: Core, engine: Engine) -> AtEnd:
+    """A submit by a thread that has just seen a task end, and looks for its worker, which goes to sleep."""
+    world = World(core, engine)
+    core.idle.PATIENCE = 2
+    engine.thread("worker", world.looping(world.worker()), daemon=True)
+
+    def submitter() -> None:
+        world.home.tally().saw_end = True
+        world.submit(world.tasks[0])
+
+    engine.thread("submitter", submitter)
+    world.task()
+    return world.at_rest
+
+
 @scenario("P2", "I1", "I3", bound=2)
 def two_tasks_against_spin(core: Core, engine: Engine) -> AtEnd:
     """Two submits and two workers, one of which may spin: it passes the second task on. The bodies need each other."""
@@ -694,7 +710,7 @@ def submit_against_shutdown_that_drops(core: Core, engine: Engine) -> AtEnd:
 def submit_against_stop(core: Core, engine: Engine) -> AtEnd:
     """The last step of a shutdown alone: the submit is refused, or its task cancelled; nobody looks any more."""
     world = World(core, engine)
-    world.home.staff = lambda opening: None  # nobody is there to work
+    world.home.idle.clear()  # as if all were at work: nobody is there, and nobody can be woken
     engine.thread("submitter", partial(world.submit, world.task()))
     engine.thread("stopper", world.home.drain.stop)
 
