@@ -233,6 +233,30 @@ def test_fork_inside_a_task_retires_the_childs_worker() -> None:
     assert ("xxxxxx", "", 0) == (result.stdout, result.stderr, result.returncode)
 
 
+@pytest.mark.proves("I4")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_cancel_in_a_forked_child_interrupts_a_thread_that_is_not_here() -> None:
+    """The parent's tasks can be cancelled in the child; nobody goes after their threads, whose idents others may have."""
+    result = run(
+        """
+        go, began = threading.Event(), threading.Event()
+        handle = mp.Pool(1).submit(lambda: (began.set(), go.wait(30)))
+        began.wait(30)
+        pid = os.fork()
+        if not pid:
+            print(handle.cancel(), handle.is_cancelled(), [thread.name for thread in threading.enumerate()], flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        go.set()
+        print(handle.get(30)[1])
+        """,
+        "-W",
+        "ignore::DeprecationWarning",
+        COVERAGE_PROCESS_CONFIG="",  # coverage's own thread-local state does not survive the fork
+    )
+    assert ("True True ['MainThread']\nTrue\n", "", 0) == (result.stdout, result.stderr, result.returncode)
+
+
 def test_warning_names_the_reason_and_the_users_line_when_the_gil_is_on() -> None:
     """With the GIL on everything works, with one RuntimeWarning."""
     result = run(

@@ -232,6 +232,8 @@ class Scheduler:
     def forget_parent(self) -> None:
         """In a forked child: nothing of the parent's runs here, and its handles say so."""
         self.state = FORKED
+        # I4: whoever is told would interrupt threads of the parent, whose idents may be those of others here.
+        self.watch = self.alarm = _no_hook
         # New ones: the lock of an old one may have been on its way to a thread that is not here (C6).
         self.injector, self.idle, self.tallies = Queue(), Queue(), {}
         for seat in self.seats:
