@@ -237,8 +237,9 @@ class Blocks:
             if left <= 0:
                 return None
             if self._fixed is None:
-                # Towards the end the blocks get smaller, so that all workers end together.
-                size = min(size, left // (2 * len(self._call.home.seats)) or 1)
+                # Towards the end the blocks get smaller, so that all workers end together, and in a short map a slow
+                # item has few behind it in its block.
+                size = min(size, max(left // (8 * len(self._call.home.seats)), size // 20, 1))
             self._next = start + min(size, left)
             self._active.append(start)
             return start, self._next

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Blocks in flight for each worker, if nothing else is said: enough to even out unequal ones.
 BLOCKS_PER_WORKER = 8
+#: And no more items than this in one: with some hundred bytes each, a worker's blocks then take a few megabytes.
+LARGEST_BLOCK = 4096
 #: Items read between two looks at the clock: a slow input must not keep back what has been read.
 READ = 64
 
@@ -200,7 +202,7 @@ class Stream:
         outcome = handle._outcome() or await_outcome(handle, None)
         assert outcome is not None
         start, count = self.flying.pop(handle)
-        self._size = adapt(count, outcome[2] - handle._start)
+        self._size = min(adapt(count, outcome[2] - handle._start), LARGEST_BLOCK)
         if outcome[0] == SUCCEEDED:
             return outcome[1], None
         done = outcome[1].error.results if outcome[0] == FAILED and isinstance(outcome[1].error, ItemError) else []

@@ -236,7 +236,7 @@ def test_fork_inside_a_task_retires_the_childs_worker() -> None:
 @pytest.mark.proves("I4")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_cancel_in_a_forked_child_interrupts_a_thread_that_is_not_here() -> None:
-    """The parent's tasks can be cancelled in the child; nobody goes after their threads, whose idents others may have."""
+    """The parent's tasks can be cancelled in the child; nobody goes after their threads: others may have the idents."""
     result = run(
         """
         go, began = threading.Event(), threading.Event()

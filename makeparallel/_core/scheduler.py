@@ -124,8 +124,7 @@ class Scheduler:
                     raise self.refusal()
                 tally = worker
                 queue = worker.local
-                if queue is None:  # its seat is lent to somebody else
-                    queue = self.injector
+                push = tally.push if queue is None else queue.append  # None: its seat is lent to somebody else
             else:
                 if self.state:
                     raise self.refusal()
@@ -135,10 +134,10 @@ class Scheduler:
                         terms = task._terms = Terms(None)
                     self.room.enter(terms, worker, deadline)
                 tally = self.tallies.get(ident) or self._new_tally(ident)
-                queue = self.injector
+                push = tally.push
             task._number = serial = tally.serial + 1
             tally.serial = serial
-            queue.append(task)
+            push(task)
             # P2, the submitter's half: push, then look. The look may be plain: who looks at the queue under its lock
             # before our push comes, has announced itself before that, and we see it.
             if self.idle and not self.spinning and not (tally.saw_end and was_taken(self, tally)):
@@ -184,7 +183,7 @@ class Scheduler:
 
     def _new_tally(self, ident: int) -> Tally:
         # A thread's ident is used again when it is gone; so is its tally, and the dict stays small.
-        return self.tallies.setdefault(ident, Tally(next_tally()))
+        return self.tallies.setdefault(ident, Tally(self, next_tally()))
 
     def add_chore(self, chore: "Any") -> None:
         """Have a worker call `chore.run_on(worker)`; a thread of its own if no worker will look again."""
@@ -242,6 +241,7 @@ class Scheduler:
         if worker is not None and worker.home is self:
             # A body forked: when it ends, its worker must not go on with the deque that it sits at.
             worker.seat = worker.local = None
+            worker.take, worker.push = self.injector.popleft, self.injector.append
 
     def note_dead(self, local: "Queue[Any] | None") -> None:
         """A task was run inline while its entry stands in the middle of a queue: tidy up now and then.

@@ -40,9 +40,11 @@ FOLLOWED = 64
 class Tally:
     """Counts that one thread writes and everybody may read (C3, C4)."""
 
-    __slots__ = ("base", "ended", "saw_end", "serial")
+    __slots__ = ("base", "ended", "push", "saw_end", "serial")
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, home: "Scheduler", index: int) -> None:
+        #: The injector's `append`: see `Worker.take`.
+        self.push = home.injector.append
         #: Task numbers: each writer has its own range, so that none is handed out twice.
         self.base = self.serial = index << TALLY_BITS
         #: Tasks ended from outside their body: [2 * state] before, [2 * state + 1] after its start.
@@ -59,13 +61,16 @@ class Worker(Tally, Claimant):
 
     __slots__ = (
         "abandoned", "armed", "bell", "due", "home", "ident", "left", "local", "lock", "notice", "offered", "parks",
-        "random", "seat", "shielded", "stack", "steals", "thread", "waiting", "was_hit",
+        "random", "seat", "shielded", "stack", "steals", "take", "thread", "waiting", "was_hit",
     )  # fmt: skip
 
     def __init__(self, home: "Scheduler", index: int) -> None:
-        super().__init__(index)
+        super().__init__(home, index)
         # Immutable
         self.home = home
+        #: The injector's `popleft`. A method object of our own: on a free-threaded build, to load the scheduler or the
+        #: injector counts a reference in a cache line that all threads then wait for.
+        self.take = home.injector.popleft
         # Owner only; readers take sums of them, which may be a moment old (C3)
         # bodies that left: [0] settled by somebody else, [1] succeeded, [2] failed; [3] given up: see GIVEN_UP, which
         # who abandons the worker sets under lock, and the owner takes back after it has come through that
@@ -155,19 +160,16 @@ class Worker(Tally, Claimant):
 
     def search(self, local: "Queue[Any]") -> "Any | None":
         """P3: the injector, oldest first; our own deque; then theft, oldest first, one pass from a random start."""
-        home = self.home
-        injector = home.injector
-        if injector:
-            try:
-                return injector.popleft()
-            except IndexError:
-                pass
+        try:
+            return self.take()
+        except IndexError:
+            pass
         if local:
             try:
                 return local.pop()
             except IndexError:
                 pass
-        seats = home.seats
+        seats = self.home.seats
         self.random = (self.random * 1103515245 + 12345) & 0x7FFFFFFF
         start = self.random >> 8
         for step in range(len(seats)):

@@ -128,13 +128,13 @@ MUTANTS = [
         "a submitter looks, then pushes",
         "P2",
         "scheduler",
-        "            queue.append(task)\n",
+        "            push(task)\n",
         "",
         "one_submits_one_parks",
         (
             "_core.scheduler",
             "                wake_one(self)\n            # P6",
-            "                wake_one(self)\n            queue.append(task)\n            # P6",
+            "                wake_one(self)\n            push(task)\n            # P6",
         ),
     ),
     _mutant(

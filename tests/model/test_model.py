@@ -190,7 +190,7 @@ def test_scenario_fails(name):
 
 def test_failing_schedule_is_not_told():
     """A failure shows the numbered steps, and can be replayed by its number."""
-    core = load("broken", (("_core.scheduler", "            queue.append(task)\n", ""),))
+    core = load("broken", (("_core.scheduler", "            push(task)\n", ""),))
     with pytest.raises(AssertionError) as caught:
         explore("one_submits_one_parks", core)
     text = str(caught.value)
