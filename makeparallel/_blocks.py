@@ -269,8 +269,11 @@ def adapt(size: int, seconds: float) -> int:
 
 
 def cancel_all(handles: "list[AsyncHandle[Any]]") -> None:
-    """Cancel what is left of a map, whose caller is told of one error only."""
-    for handle in handles:
+    """Cancel what is left of a map, whose caller is told of one error only.
+
+    The last first: what runs is in front, and its worker would begin what comes next.
+    """
+    for handle in reversed(handles):
         if handle._number:  # it was submitted
             handle.cancel()
             outcome = handle._outcome()

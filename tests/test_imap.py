@@ -77,7 +77,7 @@ def test_iterables_are_mixed_up(pool):
     assert [1, 4, 27] == list(pool.imap(pow, itertools.count(1), (1, 2, 3)))
 
 
-def test_slow_item_holds_up_unordered_ones(pool):
+def test_slow_item_holds_up_unordered_ones():
     """Without order, what is done comes first."""
     go = threading.Event()
 
@@ -85,13 +85,14 @@ def test_slow_item_holds_up_unordered_ones(pool):
         assert x or go.wait(LIMIT)
         return x
 
-    results = pool.imap(body, range(4), ordered=False)
-    assert [1, 2, 3] == sorted(next(results) for _ in range(3))
-    go.set()
-    assert [0] == list(results)
+    with mp.Pool(2) as two:
+        results = two.imap(body, range(4), ordered=False)
+        assert [1, 2, 3] == sorted(next(results) for _ in range(3))
+        go.set()
+        assert [0] == list(results)
 
 
-def test_slow_item_is_overtaken_in_order(pool):
+def test_slow_item_is_overtaken_in_order():
     """In order, a slow item comes in its place, and the others have been run meanwhile."""
     ran = []
 
@@ -102,7 +103,8 @@ def test_slow_item_is_overtaken_in_order(pool):
             ran.append(x)
         return x
 
-    assert [0, 1, 2, 3] == list(pool.imap(body, range(4)))
+    with mp.Pool(2) as two:
+        assert [0, 1, 2, 3] == list(two.imap(body, range(4)))
 
 
 @pytest.mark.parametrize("ordered", [True, False])
