@@ -5,7 +5,8 @@ millisecond by its clock, and none is bound to a worker before it is taken. So a
 the items begin in their order, and an item costs little more than the call. (Guided self-scheduling, after
 Polychronopoulos and Kuck, 1987, with the clock in place of an estimate.)
 
-Guarantees: every item is run at most once; when an item has failed, none after it begins. Few tasks are made, each by
+Guarantees: every item is run at most once; when an item has failed, or the map was given up, no further block begins
+(what is left of one that runs is interrupted, or runs on where the function can't be). Few tasks are made, each by
 one before it: as many as could run at once.
 """
 
@@ -13,6 +14,7 @@ from itertools import starmap
 
 from ._core.entries import FAILED, SUCCEEDED, Terms, drop_own_frame
 from ._core.gate import masked
+from ._core.idle import FORKED
 from ._core.waiting import await_outcome
 from ._core.worker import current_worker
 from ._errors import PoolShutdownError, TaskError, TaskInterrupt, text_of
@@ -148,25 +150,30 @@ class Blocks:
         """Make the first task; it makes the others."""
         self._submit(deadline)
 
+    def is_decided(self) -> bool:
+        """True if all items before the end, or before the first failure, are done."""
+        with self._lock:
+            end, ahead, active = self._end, self._next, self._active[:]
+        return ahead >= end and all(start >= end for start in active)
+
     def waiting(self) -> "dict[AsyncHandle[Any], None]":
         """The tasks whose ends are worth waiting for; none if it is decided what the map returns or raises."""
-        with self._lock:
-            decided = self._next >= self._end and all(start >= self._end for start in self._active)
+        decided = self.is_decided()
         if decided and self.failed is not None:
             return {}
         # Once all items are done: not for those that have not begun, and would find nothing to do.
         return {h: None for h in self.handles[:] if h._outcome() is None and not (decided and h._claimant() is None)}
 
-    def check(self, handle: "AsyncHandle[Any]") -> None:
-        """See to it that a task that has ended did so as its last item, or for want of items.
+    def before_wait(self) -> None:
+        """Make sure that somebody is awake for our tasks: see `Scheduler.before_wait`."""
+        self._call.home.before_wait()
 
-        Raises:
-            TaskError: it was cancelled, or could not go on.
-        """
-        outcome = handle._outcome()
+    def failure(self) -> TaskError:
+        """The error of the first item that failed."""
+        assert self.failed is not None
+        outcome = await_outcome(self.failed, None)  # its task has left the item, and may be about to settle
         assert outcome is not None
-        if outcome[0] != SUCCEEDED and not (outcome[0] == FAILED and isinstance(outcome[1].error, ItemError)):
-            raise handle._error(outcome)
+        return with_index(self.failed, outcome, self._end)
 
     def close(self) -> None:
         """Let no further block begin."""
@@ -205,6 +212,8 @@ class Blocks:
             if done is None:
                 masked(self._ask_for_help)
             done, stop = block
+            if self._call.home.state == FORKED:  # an item forked: the parent goes on with the rest
+                return
             began = now()
             error = self._run(done, stop)
             if error is not None:
@@ -281,11 +290,13 @@ def cancel_all(handles: "list[AsyncHandle[Any]]") -> None:
                 outcome[1].seen = True
 
 
-def failure(handle: "AsyncHandle[Any]") -> TaskError:
-    """The error of a task that ran a failing item."""
-    outcome = await_outcome(handle, None)  # it has left the item, and may be about to settle
+def error_of(handle: "AsyncHandle[Any]") -> TaskError | None:
+    """The error of an ended task of a map that ended otherwise than by an item, or for want of items."""
+    outcome = handle._outcome()
     assert outcome is not None
-    return with_index(handle, outcome, 0)
+    if outcome[0] == SUCCEEDED or (outcome[0] == FAILED and isinstance(outcome[1].error, ItemError)):
+        return None
+    return handle._error(outcome)
 
 
 def with_index(handle: "AsyncHandle[Any]", outcome: "Outcome", index: int) -> TaskError:

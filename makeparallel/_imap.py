@@ -13,10 +13,10 @@ from itertools import islice
 from ._blocks import BLOCK_SECS, Call, ItemError, adapt, cancel_all, with_index
 from ._combinators import Collector
 from ._config import check_bool, check_count
-from ._core.entries import FAILED, SUCCEEDED
+from ._core.entries import FAILED, SUCCEEDED, drop_own_frame
 from ._core.gate import masked
 from ._core.waiting import await_outcome
-from ._errors import PoolFullError, TaskError
+from ._errors import PoolFullError, PoolShutdownError, TaskError
 from ._map import prepare
 from ._pool import Pool
 from ._sync import now
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 BLOCKS_PER_WORKER = 8
 #: And no more items than this in one: with some hundred bytes each, a worker's blocks then take a few megabytes.
 LARGEST_BLOCK = 4096
-#: Items read between two looks at the clock: a slow input must not keep back what has been read.
+#: Items read at most between two looks at the clock, after one, two, four: a slow input must not keep back others.
 READ = 64
 
 
@@ -90,6 +90,8 @@ def _iterate(stream: "Stream") -> "Iterator[Any]":
         yield from stream.results()
     finally:
         masked(cancel_all, [*stream.flying])
+        stream.flying.clear()
+        stream = None  # type: ignore[assignment]  # I5: an error that is raised keeps this frame
 
 
 class Stream:
@@ -126,12 +128,13 @@ class Stream:
                 try:
                     raise error
                 finally:
-                    error = None
-        if self._error is not None:
+                    self = error = None  # type: ignore[assignment]  # I5
+        failed, self._error = self._error, None
+        if failed is not None:
             try:
-                raise self._error
+                raise failed
             finally:
-                self._error = None
+                self = failed = None  # type: ignore[assignment]  # I5
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -149,10 +152,16 @@ class Stream:
                     raise
                 self._unsent = block
                 return
+            except PoolShutdownError as error:
+                self._error, self._source = error, None  # after the results of what was taken
+                return
 
     def _is_any_ready(self) -> bool:
         if self._collector is not None:
-            return bool(self._collector.finished)
+            finished = self._collector.finished
+            while finished and finished[0] not in self.flying:  # noted twice, and handed out
+                finished.popleft()
+            return bool(finished)
         for first in self.flying:
             return first._outcome() is not None
         return False
@@ -167,19 +176,25 @@ class Stream:
 
     def _read_block(self) -> "list[Any]":
         block: list[Any] = []
-        room, until = self._room(), now() + BLOCK_SECS
+        room, until, wanted = self._room(), now() + BLOCK_SECS, 1
         while self._source is not None and len(block) < room and (not block or now() < until):
-            wanted = min(room - len(block), READ)
-            before = len(block)
-            try:
-                block.extend(islice(self._source, wanted))  # what came before an error stays in the list
-            except Exception as error:
-                self._error, self._source = error, None
-            else:
-                if len(block) < before + wanted:
-                    self._source = None
+            wanted = min(2 * wanted, READ, room - len(block)) if block else 1
+            self._read_some(block, wanted)
         self._buffered += len(block)
-        return block
+        read, block = [block], []  # I5: an error of the input may keep this frame
+        return read.pop()
+
+    def _read_some(self, block: "list[Any]", wanted: int) -> None:
+        before = len(block)
+        try:
+            block.extend(islice(self._source, wanted))  # type: ignore[arg-type]  # what came before an error stays in it
+            if len(block) < before + wanted:
+                self._source = None
+        except Exception as error:
+            self._error, self._source = error, None
+            drop_own_frame(error)
+        finally:
+            self = block = None  # type: ignore[assignment]  # I5: the error may keep this frame
 
     def _send(self, block: "list[Any]") -> None:
         call, count = self._call, len(block)
@@ -189,7 +204,7 @@ class Stream:
         self.flying[handle] = self._read, count
         try:
             call.home.submit(handle)
-        except PoolFullError:
+        except (PoolFullError, PoolShutdownError):
             del self.flying[handle]
             raise
         self._read += count
@@ -214,6 +229,7 @@ class Stream:
     def _first_done(self, collector: Collector) -> "AsyncHandle[Any]":
         while True:
             while not collector.finished:
+                masked(self._call.home.before_wait)
                 masked(collector.wait, self.flying, None)
             handle: AsyncHandle[Any] = collector.finished.popleft()
             if handle in self.flying:

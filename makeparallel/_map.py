@@ -6,7 +6,7 @@ decorated function with a timeout of its own runs each item as a task of its own
 
 from contextvars import copy_context
 
-from ._blocks import Blocks, Call, cancel_all, failure, with_index
+from ._blocks import Blocks, Call, cancel_all, error_of, with_index
 from ._combinators import Collector
 from ._config import check_count, check_seconds
 from ._core.entries import SUCCEEDED
@@ -14,7 +14,7 @@ from ._core.gate import masked
 from ._core.waiting import await_outcome, deadline_after, try_inline
 from ._decorator import ParallelFunction, caller_line
 from ._default import default_pool
-from ._errors import later
+from ._errors import TaskError, later
 from ._functions import Decorated, check_function, function_name, unwrap
 from ._pool import Pool
 from ._sync import now
@@ -123,31 +123,44 @@ def _run_blocks(
         blocks.start(deadline)
         if deadline is None and blocks.handles:
             masked(try_inline, blocks.handles[0])
-        _wait(blocks, collector, deadline, seconds)
+        error = _wait(blocks, collector, deadline, seconds)
+        if error is not None:
+            raise error
         if blocks.failed is not None:
-            raise failure(blocks.failed)
+            raise blocks.failure()
+        if deadline is None:
+            for handle in blocks.handles[1:]:  # from a task: what has nothing to do must not pile up in our deque
+                masked(try_inline, handle)
         return blocks.release()
     except BaseException:
         blocks.close()
         masked(cancel_all, blocks.handles)
         raise
     finally:
-        call = items = blocks = collector = None  # type: ignore[assignment]  # I5: see run_body
+        call = items = blocks = collector = error = handle = None  # type: ignore[assignment]  # I5: see run_body
 
 
-def _wait(blocks: Blocks, collector: Collector, deadline: float | None, seconds: float | None) -> None:
+def _wait(
+    blocks: Blocks, collector: Collector, deadline: float | None, seconds: float | None
+) -> TaskError | TimeoutError | None:
     """Wait until it is decided what the map returns or raises, and until who has run its items has left.
 
-    I3: what decides it comes before the end of a task of ours, which wakes us.
+    Returns why it came to nothing, if so. I3: what decides it comes before the end of a task of ours, which wakes us.
     """
+    lost: TaskError | None = None  # of tasks that were cancelled before they began: the others may do
     while True:
         while collector.finished:
-            blocks.check(collector.finished.popleft())
+            handle = collector.finished.popleft()
+            error = error_of(handle)
+            if error is not None and handle._start and blocks.failed is None:
+                return error
+            lost = error or lost
         waiting = blocks.waiting()
         if not waiting:
-            return
+            return None if blocks.is_decided() else lost
+        masked(blocks.before_wait)
         if not masked(collector.wait, waiting, deadline) and not collector.finished:
-            raise TimeoutError(f"parallel_map() has not finished within {seconds:g} s; the rest is cancelled")
+            return TimeoutError(f"parallel_map() has not finished within {seconds:g} s; the rest is cancelled")
 
 
 def _run_each(call: Call, items: "Sequence[Any]", deadline: float | None, seconds: float | None) -> "list[Any]":

@@ -367,3 +367,77 @@ def test_long_input_is_kept(pool):
         if number % 1000 == 0:
             most = max(most, len(alive))
     assert most <= 3000  # a block is freed when its worker has left it
+
+
+# --- found in review ------------------------------------------------------------------------------------
+
+
+def test_quick_function_lets_a_slow_input_keep_results_back(pool):
+    """However large the blocks have become, what a slow input has given is not held until more has come."""
+    handed_out = []
+
+    def read():
+        yield from range(5000)  # quick: the blocks grow
+        for number in range(5000, 5020):
+            time.sleep(0.01)
+            lags.append(number - len(handed_out))
+            yield number
+
+    lags = []
+    for result in pool.imap(square, read(), buffersize=5000):
+        handed_out.append(result)
+    assert [n * n for n in range(5020)] == handed_out
+    assert lags[-1] <= 4
+
+
+def test_shutdown_drops_what_was_taken():
+    """After a shutdown the iterator hands out what the pool had taken, and then raises."""
+    with mp.Pool(1) as single:
+        results = single.imap(lambda x: time.sleep(0.01) or x, itertools.count())
+        assert 0 == next(results)
+        closer = threading.Thread(target=single.shutdown)
+        closer.start()
+        assert eventually(lambda: single._scheduler.state > 0)
+        rest, error = collect(results)
+        closer.join(LIMIT)
+    assert isinstance(error, mp.PoolShutdownError)
+    assert list(range(1, len(rest) + 1)) == rest
+
+
+@pytest.mark.proves("I5")
+@pytest.mark.parametrize("what", ["item", "input", "timeout"])
+def test_error_keeps_items_and_results(what):
+    """Who holds the error of a map holds neither its items nor its results."""
+    references = []
+
+    def make(number):
+        item = Item()
+        item.number = number
+        references.append(weakref.ref(item))
+        return item
+
+    def read():
+        for number in range(40):
+            if what == "input" and number == 30:
+                raise Stop
+            yield make(number)
+
+    def body(item):
+        if what == "item" and item.number == 20:
+            raise Stop
+        if what == "timeout" and item.number == 5:
+            mp.sleep(LIMIT)
+        return item
+
+    with mp.Pool(1) as single:
+        try:
+            if what == "timeout":
+                single.map(body, read(), timeout=0.05, chunksize=1)
+            else:
+                for result in single.imap(body, read()):
+                    del result
+        except (mp.TaskError, TimeoutError, Stop) as error:
+            kept = error
+        kept.__cause__ = None  # the item's own error keeps the frame of the item's function
+        assert single.shutdown(LIMIT)
+        assert eventually_freed(lambda: not any(reference() for reference in references))

@@ -8,6 +8,7 @@ import traceback
 import weakref
 
 import pytest
+from helpers_waiting import eventually
 
 import makeparallel as mp
 
@@ -518,3 +519,46 @@ def test_bad_argument_is_found_too_late(name, value, kind):
 def test_endless_timeout_overflows(pool, value):
     """Infinity and every large number of seconds can be waited for."""
     assert [0, 1, 4] == pool.map(lambda x: time.sleep(0.001) or x * x, range(3), timeout=value)
+
+
+# --- found in review ------------------------------------------------------------------------------------
+
+
+def test_maps_in_a_task_pile_up():
+    """Maps in a long task of a busy pool leave nothing behind in its deque."""
+    with mp.Pool(2) as two:
+        go = threading.Event()
+        two.submit(go.wait, LIMIT)
+
+        def outer():
+            for _ in range(50):
+                assert [1, 2, 3] == two.map(abs, [-1, -2, -3])
+            return two.get_active_task_count()
+
+        assert two.submit(outer).get(LIMIT) <= 3
+        go.set()
+
+
+def test_shutdown_fails_a_map_that_runs():
+    """What a shutdown drops of a map may only be tasks that would find nothing to do: then it comes to its end."""
+    with mp.Pool(2) as two:
+        go, begun = threading.Event(), threading.Event()
+        two.submit(go.wait, LIMIT)
+        assert eventually(lambda: two.statistics().running == 1)
+        results = []
+
+        def body(x):
+            if x == 1:
+                begun.set()
+                time.sleep(0.05)
+            return x
+
+        mapper = threading.Thread(target=lambda: results.append(two.map(body, [0, 1], chunksize=1)))
+        mapper.start()
+        assert begun.wait(LIMIT)
+        closer = threading.Thread(target=two.shutdown, args=[LIMIT, True])
+        closer.start()
+        mapper.join(LIMIT)
+        go.set()
+        closer.join(LIMIT)
+    assert [[0, 1]] == results
