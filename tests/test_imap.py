@@ -379,15 +379,15 @@ def test_quick_function_lets_a_slow_input_keep_results_back(pool):
 
     def read():
         yield from range(5000)  # quick: the blocks grow
-        for number in range(5000, 5020):
-            time.sleep(0.01)
+        for number in range(5000, 5150):  # up to 64 are read before it shows
+            time.sleep(0.003)
             lags.append(number - len(handed_out))
             yield number
 
     lags = []
     for result in pool.imap(square, read(), buffersize=5000):
         handed_out.append(result)
-    assert [n * n for n in range(5020)] == handed_out
+    assert [n * n for n in range(5150)] == handed_out
     assert lags[-1] <= 10
 
 
