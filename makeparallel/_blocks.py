@@ -212,10 +212,10 @@ class Blocks:
             if done is None:
                 masked(self._ask_for_help)
             done, stop = block
-            if self._call.home.state == FORKED:  # an item forked: the parent goes on with the rest
-                return
             began = now()
             error = self._run(done, stop)
+            if self._call.home.state == FORKED:  # an item forked: the parent goes on, and may have held our lock (C6)
+                return
             if error is not None:
                 self = None  # type: ignore[assignment]  # I5: the item's own error keeps this frame
                 try:
@@ -232,7 +232,8 @@ class Blocks:
             self.results[start:stop] = call.context.copy().run(call.run, self._items[start:stop], start)
             return None
         except ItemError as error:
-            masked(self._fail, start, error.index)
+            if call.home.state != FORKED:
+                masked(self._fail, start, error.index)
             return error
         finally:
             self = call = None  # type: ignore[assignment]

@@ -233,6 +233,31 @@ def test_fork_inside_a_task_retires_the_childs_worker() -> None:
     assert ("xxxxxx", "", 0) == (result.stdout, result.stderr, result.returncode)
 
 
+@pytest.mark.proves("I2")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_child_of_an_item_goes_on_with_the_map() -> None:
+    """A child that an item forks runs no other block: each item is run once, in the parent."""
+    result = run(
+        """
+        def body(x):
+            os.write(out, b"x")
+            if x == 1:
+                pid = os.fork()
+                if pid:
+                    os.waitpid(pid, 0)
+                else:
+                    atexit.register(time.sleep, 0.2)  # the child's worker has time to run what it should not
+        out = os.dup(1)
+        with mp.Pool(1) as pool:
+            pool.map(body, range(4), chunksize=1)
+        """,
+        "-W",
+        "ignore::DeprecationWarning",
+        COVERAGE_PROCESS_CONFIG="",  # coverage's own thread-local state does not survive the fork
+    )
+    assert ("xxxx", "", 0) == (result.stdout, result.stderr, result.returncode)
+
+
 @pytest.mark.proves("I4")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_cancel_in_a_forked_child_interrupts_a_thread_that_is_not_here() -> None:

@@ -550,7 +550,7 @@ def test_shutdown_fails_a_map_that_runs():
         def body(x):
             if x == 1:
                 begun.set()
-                time.sleep(0.05)
+                assert eventually(lambda: two.statistics().cancelled)  # the task that was to help
             return x
 
         mapper = threading.Thread(target=lambda: results.append(two.map(body, [0, 1], chunksize=1)))
